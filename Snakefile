@@ -1,0 +1,47 @@
+"""Tables and figures of semi-supervised action recognition. `snakemake -n` shows what would run."""
+
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT / "workflow"))
+
+from ssar.config import canonical
+from ssar.errors import UserError
+from ssar.grid import build
+from ssar.targets import Targets, resources
+
+
+configfile: ROOT / "config" / "config.yaml"
+
+
+try:
+    GRID = build([Path(file) for file in workflow.configfiles], config)
+except UserError as error:
+    sys.exit(f"ssar: {error}")
+TARGETS = Targets(GRID)
+P = GRID.paths
+RES = GRID.project.resources
+RUNTIME = canonical(GRID.project.runtime)
+PY = "python"  # that of the active environment, or of the rule's own with --sdm conda
+CLI = f"{PY} {ROOT}/workflow/cli.py"
+
+
+include: "rules/data.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        TARGETS.default(),

@@ -1,0 +1,106 @@
+"""Videos, their index, label protocols and temporal gradients."""
+
+
+rule synthact:
+    output:
+        meta=P.data("{dataset}", "meta.csv"),
+    params:
+        config=lambda w: TARGETS.dataset_json(w.dataset),
+    log:
+        P.log("synthact", "{dataset}"),
+    threads: RES.data.threads
+    resources:
+        **resources(RES.data),
+    message:
+        "generate {wildcards.dataset}"
+    shell:
+        "{CLI} synthact --config {params.config:q} --meta {output.meta:q} --jobs {threads} 2> {log:q}"
+
+
+rule fetch:
+    output:
+        P.data("{dataset}", "downloads.json"),
+    params:
+        config=lambda w: TARGETS.dataset_json(w.dataset),
+    log:
+        P.log("fetch", "{dataset}"),
+    resources:
+        **resources(RES.data),
+    message:
+        "download {wildcards.dataset}"
+    shell:
+        "{CLI} fetch --config {params.config:q} --out {output:q} 2> {log:q}"
+
+
+rule extract:
+    input:
+        rules.fetch.output,
+    output:
+        P.data("{dataset}", "unpacked.json"),
+    log:
+        P.log("extract", "{dataset}"),
+    resources:
+        **resources(RES.data),
+    message:
+        "unpack {wildcards.dataset}"
+    shell:
+        "{CLI} extract --downloads {input:q} --out {output:q} 2> {log:q}"
+
+
+rule index:
+    input:
+        lambda w: TARGETS.generated(w.dataset),
+    output:
+        index=P.data("{dataset}", "index.csv"),
+        report=P.data("{dataset}", "index-report.md"),
+    params:
+        config=lambda w: TARGETS.dataset_json(w.dataset),
+        root=lambda w, input: TARGETS.video_root(w.dataset),
+    log:
+        P.log("index", "{dataset}"),
+    threads: RES.data.threads
+    resources:
+        **resources(RES.data),
+    message:
+        "decode and index {wildcards.dataset}"
+    shell:
+        "{CLI} index --config {params.config:q} --root {params.root:q} --index {output.index:q} "
+        "--report {output.report:q} --jobs {threads} 2> {log:q}"
+
+
+rule split:
+    input:
+        index=P.data("{dataset}", "index.csv"),
+    output:
+        P.split("{dataset}", "{protocol}", "{draw}"),
+    params:
+        config=lambda w: TARGETS.dataset_json(w.dataset),
+        labels=lambda w: TARGETS.labels_json(w.dataset, w.protocol, w.draw),
+    log:
+        P.log("split", "{dataset}.{protocol}.d{draw}"),
+    message:
+        "split {wildcards.dataset} by {wildcards.protocol}, draw {wildcards.draw}"
+    shell:
+        "{CLI} split --config {params.config:q} --labels {params.labels:q} --index {input.index:q} "
+        "--out {output:q} 2> {log:q}"
+
+
+rule extract_tg:
+    input:
+        index=P.data("{dataset}", "index.csv"),
+    output:
+        P.store("{dataset}", "{interval}", "{sign}"),
+    params:
+        config=lambda w: TARGETS.dataset_json(w.dataset),
+        tg=lambda w: TARGETS.store_json(w.dataset, w.interval, w.sign),
+        root=lambda w, input: TARGETS.video_root(w.dataset),
+    log:
+        P.log("extract_tg", "{dataset}.n{interval}-{sign}"),
+    threads: RES.data.threads
+    resources:
+        **resources(RES.data),
+    message:
+        "temporal gradients of {wildcards.dataset}, n = {wildcards.interval}"
+    shell:
+        "{CLI} extract-tg --config {params.config:q} --tg {params.tg:q} --root {params.root:q} "
+        "--index {input.index:q} --out {output:q} --jobs {threads} 2> {log:q}"

@@ -1,0 +1,279 @@
+#!/usr/bin/env python
+"""The one executable: a verb for each rule, usable by hand. `python workflow/cli.py VERB --help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+# Heavy imports stay inside the verbs: --help and `config` must start at once.
+
+
+def config_check(args: argparse.Namespace) -> None:
+    """Validate the configuration and every run that it asks for."""
+    grid = _grid(args)
+    print(f"{len(grid.runs)} runs of {len(grid.papers)} paper(s): no mistakes")
+
+
+def config_show(args: argparse.Namespace) -> None:
+    """Print one run's settings, or those of a variant in a setting, as yaml."""
+    import yaml
+
+    grid = _grid(args)
+    if args.run not in grid.runs:
+        from ssar.errors import UserError
+
+        raise UserError(f"no run {args.run}; `config grid` lists them all")
+    run = grid.runs[args.run]
+    print(yaml.safe_dump(run.config.model_dump(mode="json", serialize_as_any=True), sort_keys=False), end="")
+
+
+def config_grid(args: argparse.Namespace) -> None:
+    """List every run with the variants that share it, tab-separated."""
+    grid = _grid(args)
+    users: dict[str, list[str]] = {}
+    for paper, variant, setting in grid.selected():
+        for run in grid.select(paper, variant, setting):
+            users.setdefault(run.id, []).append(f"{paper}:{variant}@{setting}")
+    print("run\twanted_by")
+    for run_id in sorted(grid.runs):
+        print(f"{run_id}\t{','.join(users[run_id])}")
+
+
+def config_schema(args: argparse.Namespace) -> None:
+    """Write the JSON schemas under config/schema."""
+    from ssar.reference import write_schemas
+
+    write_schemas(Path(args.out))
+
+
+def config_reference(args: argparse.Namespace) -> None:
+    """Write the reference of all options as Markdown."""
+    from ssar.files import write_text
+    from ssar.reference import reference
+
+    write_text(args.out, reference())
+
+
+def gc(args: argparse.Namespace) -> None:
+    """List run folders that the configuration no longer contains; --delete removes them."""
+    import shutil
+
+    grid = _grid(args)
+    folder = Path(grid.project.results) / "runs"
+    stale = sorted(path for path in folder.glob("*") if path.is_dir() and path.name not in grid.runs)
+    for path in stale:
+        print(path)
+        if args.delete:
+            shutil.rmtree(path)
+    print(f"{len(stale)} stale run(s) {'deleted' if args.delete else 'found; --delete removes them'}", file=sys.stderr)
+
+
+def synthact(args: argparse.Namespace) -> None:
+    """Generate the embedded dataset."""
+    from ssar.data.synthact import generate
+
+    generate(_dataset(args).synthact, Path(args.meta).parent, args.jobs)
+
+
+def fetch(args: argparse.Namespace) -> None:
+    """Download a dataset's files."""
+    from ssar.data.fetch import fetch_dataset
+
+    fetch_dataset(_dataset(args), Path(args.out))
+
+
+def extract(args: argparse.Namespace) -> None:
+    """Unpack downloaded archives."""
+    from ssar.data.fetch import unpack_dataset
+
+    unpack_dataset(Path(args.downloads), Path(args.out))
+
+
+def index(args: argparse.Namespace) -> None:
+    """Decode every video once and list the usable ones."""
+    from ssar.data.index import build_index
+
+    build_index(_dataset(args), Path(args.root), Path(args.index), Path(args.report), args.jobs)
+
+
+def split(args: argparse.Namespace) -> None:
+    """Draw or read the labelled, unlabelled and test videos."""
+    from ssar.config import LabelsConfig
+    from ssar.data.protocols import make_split
+
+    labels = LabelsConfig.model_validate_json(args.labels)
+    make_split(Path(args.index), _dataset(args), labels, Path(args.out))
+
+
+def extract_tg(args: argparse.Namespace) -> None:
+    """Write a dataset's temporal gradients to a store."""
+    from ssar.config import TemporalGradient
+    from ssar.data.tg_store import extract as extract_store
+
+    gradient = TemporalGradient.model_validate_json(args.tg)
+    extract_store(_dataset(args), gradient, Path(args.index), Path(args.root), Path(args.out), args.jobs)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train one run; continues from its last checkpoint."""
+    from ssar.config import parse_run
+    from ssar.engine.train import train as train_run
+
+    runtime = _runtime(args)
+    train_run(
+        parse_run(args.config),
+        split_path=Path(args.split),
+        video_root=Path(args.root),
+        tg_store=Path(args.store) if args.store else None,
+        out_dir=Path(args.model).parent,
+        state_dir=Path(args.state),
+        runtime=runtime,
+    )
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Predict every test video once."""
+    from ssar.evaluation.predict import predict as predict_run
+    from ssar.views import Views
+
+    runtime = _runtime(args)
+    predict_run(
+        Path(args.model),
+        split_path=Path(args.split),
+        video_root=Path(args.root),
+        tg_store=Path(args.store) if args.store else None,
+        views=Views.from_slug(args.views),
+        out=Path(args.out),
+        runtime=runtime,
+    )
+
+
+def metrics(args: argparse.Namespace) -> None:
+    """Compute metrics.json from predictions."""
+    from ssar.evaluation.metrics import write_metrics
+
+    write_metrics(Path(args.predictions), args.run, Path(args.provenance), Path(args.out))
+
+
+def ablation(args: argparse.Namespace) -> None:
+    """Summarise one variant's seeds."""
+    from ssar.reporting.ablation import write_ablation
+
+    write_ablation(args.paper, args.variant, [Path(path) for path in args.metrics], Path(args.out))
+
+
+def architecture(args: argparse.Namespace) -> None:
+    """Write the output sizes of a network's stages."""
+    from ssar.models.describe import write_architecture
+
+    write_architecture(args.config, Path(args.out))
+
+
+def table(args: argparse.Namespace) -> None:
+    """Render one table as .tex, .md and .csv."""
+    from ssar.reporting.table import render
+
+    render(json.loads(args.table), Path(args.out).with_suffix(""))
+
+
+def figure(args: argparse.Namespace) -> None:
+    """Render one figure as .pdf and .png."""
+    from ssar.reporting.figures import render
+
+    render(json.loads(args.figure), Path(args.root), Path(args.out).with_suffix(""))
+
+
+# --- arguments ------------------------------------------------------------------------------------
+
+
+def _grid(args: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from ssar.grid import build
+    from ssar.project import CONFIG
+
+    return build([CONFIG / "config.yaml", *map(Path, args.configfile)])
+
+
+def _dataset(args: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from ssar.config import DatasetConfig
+
+    return DatasetConfig.model_validate_json(args.config)
+
+
+def _runtime(args: argparse.Namespace):  # type: ignore[no-untyped-def]
+    """The runtime options; limits the thread pools before any library starts one."""
+    from ssar.runtime import Runtime
+
+    runtime = Runtime.model_validate_json(args.runtime)
+    threads = runtime.threads or args.threads
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    return runtime.model_copy(update={"threads": threads})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cli.py", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def verb(group, action: Callable[[argparse.Namespace], None], *options: str, name: str = ""):  # type: ignore[no-untyped-def]
+        text = (action.__doc__ or "").strip()
+        sub = group.add_parser(name or action.__name__.replace("_", "-"), help=text.splitlines()[0], description=text)
+        for option in options:
+            sub.add_argument(f"--{option}", required=True)
+        sub.set_defaults(action=action)
+        return sub
+
+    config = verbs.add_parser("config", help="check, show and list the runs of a configuration")
+    actions = config.add_subparsers(required=True, metavar="ACTION")
+    overlay = {"action": "extend", "nargs": "+", "default": [], "help": "overlay(s) of config/config.yaml"}
+    verb(actions, config_check, name="check").add_argument("--configfile", **overlay)
+    show = verb(actions, config_show, name="show")
+    show.add_argument("run", help="id of a run")
+    show.add_argument("--configfile", **overlay)
+    verb(actions, config_grid, name="grid").add_argument("--configfile", **overlay)
+    verb(actions, config_schema, name="schema").add_argument("--out", default="config/schema")
+    verb(actions, config_reference, name="reference").add_argument("--out", default="docs/configuration.md")
+    clean = verb(verbs, gc)
+    clean.add_argument("--configfile", **overlay)
+    clean.add_argument("--delete", action="store_true")
+
+    jobs = {"type": int, "default": 1, "help": "processes"}
+    verb(verbs, synthact, "config", "meta").add_argument("--jobs", **jobs)
+    verb(verbs, fetch, "config", "out")
+    verb(verbs, extract, "downloads", "out")
+    verb(verbs, index, "config", "root", "index", "report").add_argument("--jobs", **jobs)
+    verb(verbs, split, "config", "labels", "index", "out")
+    verb(verbs, extract_tg, "config", "tg", "root", "index", "out").add_argument("--jobs", **jobs)
+
+    for action, options in ((train, ("config", "split", "root", "model", "state")), (predict, ("model", "split", "root", "views", "out"))):
+        sub = verb(verbs, action, *options)
+        # an empty list of inputs formats to nothing, so the option may stand without a value
+        sub.add_argument("--store", nargs="?", help="temporal-gradient store, if the run reads one")
+        sub.add_argument("--runtime", default="{}", help="JSON of the group `runtime`")
+        sub.add_argument("--threads", type=int, default=1, help="CPU threads")
+
+    verb(verbs, metrics, "predictions", "run", "provenance", "out")
+    verb(verbs, ablation, "paper", "variant", "out").add_argument("--metrics", nargs="+", required=True)
+    verb(verbs, architecture, "config", "out")
+    verb(verbs, table, "table", "out")
+    verb(verbs, figure, "figure", "root", "out")
+    return parser
+
+
+def main() -> None:
+    args = _parser().parse_args()
+    from ssar.errors import UserError
+
+    try:
+        args.action(args)
+    except UserError as error:
+        sys.exit(f"ssar: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

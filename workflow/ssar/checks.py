@@ -1,0 +1,75 @@
+"""Combinations of settings that cannot work, found before the first job."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ssar.config import DatasetConfig, RunConfig
+
+PER_CLASS = re.compile(r"per-class-(\d+)")
+PERCENT = re.compile(r"percent-(\d+(?:\.\d+)?)")
+
+
+def class_sizes(dataset: DatasetConfig) -> dict[str, int] | None:
+    """Training videos of each class as far as they are known without decoding: None before a download."""
+    if dataset.synthact is not None:
+        return {f"class {i}": dataset.synthact.train_per_class for i in range(dataset.synthact.classes)}
+    if dataset.kind == "folder" and dataset.root and not dataset.csv:
+        root = Path(os.path.expandvars(dataset.root)).expanduser()
+        if not root.is_dir():
+            return None
+        endings = tuple(dataset.extensions)
+        sizes = {
+            folder.name: sum(1 for file in folder.iterdir() if file.name.lower().endswith(endings))
+            for folder in sorted(root.iterdir())
+            if folder.is_dir()
+        }
+        return {name: size for name, size in sizes.items() if size}
+    return None
+
+
+def protocol_problems(name: str, dataset: DatasetConfig, protocol: str) -> Iterator[str]:
+    """What is wrong with asking a dataset for a label protocol."""
+    per_class, percent = PER_CLASS.fullmatch(protocol), PERCENT.fullmatch(protocol)
+    if per_class:
+        wanted = int(per_class[1])
+        if wanted < 1:
+            yield f"labels `{protocol}` of {name}: at least one labelled video per class is needed"
+        for label, size in (class_sizes(dataset) or {}).items():
+            if wanted > size:
+                yield f"labels `{protocol}` of {name}: more labels than videos, {label} has {size}"
+                break
+    elif percent:
+        if not 0 < float(percent[1]) <= 100:
+            yield f"labels `{protocol}` of {name}: a percentage lies above 0 and at most at 100"
+    elif protocol != "all" and protocol not in dataset.protocols:
+        known = ["all", "per-class-N", "percent-P", *sorted(dataset.protocols)]
+        yield f"labels `{protocol}`: {name} has no such protocol; it has {', '.join(known)}"
+
+
+def run_problems(run: RunConfig, dataset: DatasetConfig) -> Iterator[str]:
+    """Why a run that is valid option by option cannot work as a whole."""
+    options = run.options
+    yield from protocol_problems(run.dataset, dataset, run.labels.protocol)
+    if "tg" in options.modalities and dataset.tg_source == "none":
+        yield (
+            f"method `{run.method}` reads temporal gradients and {run.dataset} offers none "
+            f"(`tg_source: none`); set it to store or online, or choose an RGB method"
+        )
+    stages = len(run.model.temporal_strides)
+    for block in options.aligned_blocks:
+        if not 1 <= block <= stages:
+            yield f"key `options.blocks`: block {block} cannot be aligned, the backbone has blocks 1 to {stages}"
+    if len(set(options.aligned_blocks)) < len(options.aligned_blocks):
+        yield f"key `options.blocks`: {list(options.aligned_blocks)} names a block twice"
+    if options.needs_unlabelled and run.labels.protocol == "all" and not run.labels.unlabelled_includes_labelled:
+        yield f"method `{run.method}` needs unlabelled videos and labels `all` without the labelled ones leaves none"
+    if run.augment.weak.area[0] > run.augment.weak.area[1] or run.augment.weak.ratio[0] > run.augment.weak.ratio[1]:
+        yield "keys `augment.weak.area` and `augment.weak.ratio` are ranges: the lower end comes first"
+    if dataset.synthact is not None and "tg" in options.modalities:
+        shortest = dataset.synthact.min_frames
+        if run.tg.interval >= shortest:
+            yield f"key `tg.interval`: {run.tg.interval} is not below the shortest video ({shortest} frames)"

@@ -1,0 +1,313 @@
+"""Every option of a run: closed, typed, described, with its source.
+
+A pydantic default means "feature off" or "the field's own convention" and must never change, because
+canonical JSON leaves defaults out (a new field then changes no run's id). The values that a paper
+states live in ``config/methods`` and ``config/papers``. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import BaseModel, create_model, model_validator
+
+from ssar.methods import options_class
+from ssar.methods.options import MethodOptions
+from ssar.options import Closed, NonNegative, Positive, Probability, option
+
+Modality = Literal["rgb", "tg"]
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+class Synthact(Closed):
+    """The embedded dataset: procedurally generated actions, encoded to real video files."""
+
+    train_per_class: Positive = option(30, about="training videos of each class")
+    test_per_class: Positive = option(10, about="test videos of each class")
+    classes: Positive = option(12, about="how many of the generator's classes, in its fixed order", ge=2)
+    seed: int = option(0, about="seed of the generator; every video is a function of it and its index")
+    width: Positive = option(160, about="frame width in pixels")
+    height: Positive = option(120, about="frame height in pixels")
+    min_frames: Positive = option(40, about="frames of the shortest video")
+    max_frames: Positive = option(120, about="frames of the longest video")
+    codec: Literal["mpeg4", "h264"] = option("mpeg4", about="video codec of the files")
+    bias: Probability = option(0.0, about="share of training videos whose appearance follows the class")
+
+
+class ListFile(Closed):
+    """A published list: its path relative to the repository, or the URL that it is fetched from."""
+
+    path: str = option(about="local file or folder with the list (relative to the repository root or absolute)")
+    url: str | None = option(None, about="address to fetch the file from when it is not at `path`")
+    sha256: str | None = option(None, about="checksum of the fetched file")
+    format: Literal["auto", "rawframes", "videos", "svformer", "ucf", "hmdb"] = option(
+        "auto", about="format of the list; auto looks at its lines", source="facts: LTG, SVFormer, UCF-101, HMDB-51"
+    )
+    fold: Positive = option(1, about="split number, for formats with several in one folder (HMDB-51)")
+
+
+class ListSplit(Closed):
+    """One published label protocol: which list holds the labelled, unlabelled and test videos."""
+
+    labelled: ListFile = option(about="list of the labelled videos")
+    unlabelled: ListFile | None = option(None, about="list of the unlabelled videos; none: the training list")
+
+
+class Mirror(Closed):
+    """One file to download: its addresses in order of preference, size and checksum."""
+
+    name: str = option(about="file name under the dataset's download folder")
+    urls: tuple[str, ...] = option(about="addresses, tried in this order", min_length=1)
+    sha256: str | None = option(None, about="checksum; none where the publisher states none")
+    bytes: int | None = option(None, about="size, for the progress bar and a first check", gt=0)
+
+
+class DatasetConfig(Closed):
+    """A dataset: where its videos come from and which label protocols it offers."""
+
+    kind: Literal["synthact", "folder", "download"] = option(about="generated, a local folder, or fetched")
+    about: str = option("", about="one line for the tables and docs")
+    root: str | None = option(
+        None, about="folder of the videos (`root/<class>/<video>`); environment variables are expanded"
+    )
+    csv: str | None = option(None, about="csv `path,label[,group][,split]` instead of class folders")
+    files: tuple[Mirror, ...] = option((), about="what `kind: download` fetches and unpacks")
+    synthact: Synthact | None = option(None, about="options of the generator, for `kind: synthact`")
+    extensions: tuple[str, ...] = option(
+        (".avi", ".mp4", ".mov", ".mkv", ".webm"), about="which files of the folder are videos"
+    )
+    group_pattern: str | None = option(
+        None, about="regular expression whose first group names the recording group of a path", source="UCF-101"
+    )
+    train: ListFile | None = option(None, about="published training list; with `test`")
+    test: ListFile | None = option(None, about="published test list")
+    test_percent: NonNegative = option(
+        20.0, about="share of each class held out for testing when nothing else says so", lt=100
+    )
+    protocols: dict[str, ListSplit] = option({}, about="named published label protocols, e.g. videossl-20")
+    classes: Positive | None = option(None, about="number of classes, checked against the index")
+    videos: Positive | None = option(None, about="number of training videos, for plans made before the download")
+    tg_source: Literal["store", "online", "none"] = option(
+        "store",
+        about="temporal gradients from a store made once, computed at decoding, or not offered by this dataset",
+        source="LTG §3.2",
+    )
+    decode_short_side: Positive | None = option(
+        None, about="decode at this short side instead of the native size (laptop scale)"
+    )
+    fast: bool = option(False, about="trust container frame counts instead of decoding every video to its end")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DatasetConfig:
+        if self.kind == "synthact" and self.synthact is None:
+            raise ValueError("`kind: synthact` needs the group `synthact`")
+        if self.kind == "folder" and not (self.root or self.csv):
+            raise ValueError("`kind: folder` needs `root` (a folder) or `csv`")
+        if self.kind == "download" and not self.files:
+            raise ValueError("`kind: download` needs `files`")
+        if (self.train is None) != (self.test is None):
+            raise ValueError("`train` and `test` lists are given together or not at all")
+        return self
+
+
+class DataIdentity(Closed):
+    """What of a dataset decides a run's weights; everything but where its files are."""
+
+    synthact: Synthact | None = option(None, about="options of the generator")
+    lists: dict[str, str] = option({}, about="role of each list in use: its checksum, or its path where none is stated")
+    group_pattern: str | None = option(None, about="see DatasetConfig")
+    test_percent: NonNegative = option(20.0, about="see DatasetConfig")
+    tg_source: Literal["store", "online", "none"] = option("store", about="see DatasetConfig")
+    decode_short_side: Positive | None = option(None, about="see DatasetConfig")
+
+
+class LabelsConfig(Closed):
+    """Which training videos are labelled. `labels` names the protocol: see docs/datasets.md."""
+
+    protocol: str = option(
+        about="all, per-class-N, percent-P, or a published protocol of the dataset",
+        pattern=r"^[a-z0-9][a-z0-9.]*(-[a-z0-9.]+)*$",
+    )
+    draw: int = option(0, about="which random draw of the protocol (published lists have one)", ge=0)
+    unlabelled_includes_labelled: bool = option(
+        True, about="whether labelled videos are also unlabelled ones", source="LTG code: full training list"
+    )
+
+
+class ClipConfig(Closed):
+    """How frames of a video become a clip."""
+
+    frames: Positive = option(8, about="frames per clip (T)", source="LTG §4.2")
+    stride: Positive = option(8, about="distance between them in frames of the file", source="LTG §4.2")
+
+
+class TemporalGradient(Closed):
+    """TG = x_t - x_{t+n}, mapped to 0..255 as (TG + 255) / 2."""
+
+    interval: Positive = option(1, about="n: 1 is the fast, 7 the slow gradient", source="LTG §1, §4.5")
+    sign: Literal["x_t - x_t+n", "x_t+n - x_t"] = option(
+        "x_t - x_t+n", about="order of the difference", source="LTG §1; the released slow TG has the other sign"
+    )
+
+
+# --- augmentation ---------------------------------------------------------------------------------
+
+
+class WeakAugment(Closed):
+    """Resize, random resized crop, flip; shared by RGB and TG of one clip (LTG §4.2)."""
+
+    short_side: Positive = option(256, about="short side before cropping", source="LTG §4.2")
+    size: Positive = option(224, about="side of the square crop that the network sees", source="LTG §4.2")
+    area: tuple[float, float] = option((0.08, 1.0), about="range of the crop's share of the area", source="LTG code")
+    ratio: tuple[float, float] = option((0.75, 4 / 3), about="range of the crop's aspect ratio", source="LTG code")
+    flip: Probability = option(0.5, about="probability of a horizontal flip", source="LTG §4.2")
+
+
+class StrongAugment(Closed):
+    """RandAugment on top of the weak view, independent for RGB and TG (LTG §4.2)."""
+
+    operations: int = option(2, about="N: operations per clip", source="LTG code", ge=0)
+    magnitude: int = option(9, about="M of 10", source="LTG code", ge=0, le=10)
+    signs: Literal["per-sample", "per-pipeline"] = option(
+        "per-sample",
+        about="when the signs of rotate, shear and translate are drawn",
+        source="LTG code draws them once per pipeline",
+    )
+    cutout: NonNegative = option(
+        0.0, about="side of an extra cutout as a share of the crop's side; 0 is none", source="CMPL §4.1", lt=1
+    )
+
+
+class Augment(Closed):
+    weak: WeakAugment = option(WeakAugment(), about="weak augmentation")
+    strong: StrongAugment = option(StrongAugment(), about="strong augmentation")
+    mean: tuple[float, float, float] = option(
+        (123.675, 116.28, 103.53), about="RGB mean in 0..255", source="LTG code: ImageNet"
+    )
+    std: tuple[float, float, float] = option(
+        (58.395, 57.12, 57.375), about="RGB standard deviation in 0..255", source="LTG code: ImageNet"
+    )
+
+
+# --- network --------------------------------------------------------------------------------------
+
+
+class ModelConfig(Closed):
+    """A 3D residual network (LTG Table 4; CMPL Table A4 and TimeBalance are data, too)."""
+
+    depth: Literal[10, 18, 34, 50] = option(18, about="number of weighted layers", source="LTG Table 4")
+    width: float = option(1.0, about="multiplier of every stage's channels", source="CMPL §4.3", gt=0)
+    stem_kernel: tuple[int, int, int] = option((3, 7, 7), about="first convolution (t, h, w)", source="LTG Table 4")
+    stem_stride: tuple[int, int, int] = option((1, 2, 2), about="its stride", source="LTG Table 4")
+    stem_pool: bool = option(True, about="1x3x3 max-pooling after the stem", source="LTG code, LTG Table 4: absent")
+    temporal_kernels: tuple[int, int, int, int] = option(
+        (3, 3, 3, 3), about="temporal kernel of each stage's convolutions", source="LTG Table 4"
+    )
+    temporal_strides: tuple[int, int, int, int] = option(
+        (1, 2, 2, 2), about="temporal stride of each stage", source="LTG Table 4"
+    )
+    spatial_strides: tuple[int, int, int, int] = option((1, 2, 2, 2), about="spatial stride of each stage")
+    pool2: bool = option(
+        False, about="2x1x1 max-pooling after the first stage", source="LTG code (mmaction2 default); not in Table 4"
+    )
+    dropout: Probability = option(0.0, about="dropout before the classifier", source="LTG §4.2: 0.5")
+
+
+# --- optimisation ---------------------------------------------------------------------------------
+
+
+class OptimConfig(Closed):
+    name: Literal["sgd", "adam"] = option("sgd", about="optimiser", source="LTG §4.2")
+    lr: float = option(about="peak learning rate, for `batch` clips", gt=0)
+    momentum: Probability = option(0.9, about="momentum of SGD", source="LTG §4.2")
+    weight_decay: NonNegative = option(0.0, about="L2 penalty", source="LTG §4.2: 1e-4")
+    clip_norm: NonNegative = option(0.0, about="gradient norm limit; 0 is none", source="LTG code: 40")
+    schedule: Literal["constant", "cosine", "step", "plateau"] = option(
+        "cosine", about="learning rate after the warm-up", source="LTG §4.2"
+    )
+    milestones: tuple[float, ...] = option((), about="epochs at which `step` multiplies by `gamma`")
+    gamma: float = option(0.1, about="factor of `step` and `plateau`", gt=0, lt=1)
+    patience: Positive = option(5, about="epochs without improvement before `plateau` acts", source="TimeBalance code")
+    warmup_epochs: NonNegative = option(0.0, about="epochs of linear warm-up", source="LTG §4.2")
+    warmup_from: Probability = option(0.1, about="first learning rate as a share of the peak", source="LTG code")
+
+
+class TrainConfig(Closed):
+    epochs: float | None = option(None, about="length of the training in epochs; or `steps`", gt=0)
+    steps: Positive | None = option(None, about="length of the training in optimiser steps; or `epochs`")
+    epoch_of: Literal["labelled", "unlabelled"] = option(
+        "unlabelled", about="the stream whose pass is an epoch", source="LTG code: unlabelled"
+    )
+    labelled: Positive = option(5, about="labelled clips per device and micro-batch (B_l)", source="LTG §4.2")
+    unlabelled: Positive = option(5, about="unlabelled clips per device and micro-batch (B_u)", source="LTG §4.2")
+    global_labelled: Positive | None = option(
+        None, about="labelled clips per optimiser step over all devices; reached by accumulation", source="LTG §4.2: 8 GPUs"
+    )
+    supervised_warmup_epochs: NonNegative = option(
+        0.0, about="first epochs without the pseudo-label loss", source="LTG Table 3f"
+    )
+    precise_bn: int = option(
+        0, about="batches over which BN statistics are averaged after training; 0 is off", source="LTG Table 3f", ge=0
+    )
+    ema: Probability = option(0.0, about="decay of averaged weights kept beside the last ones; 0 is none")
+
+    @model_validator(mode="after")
+    def _length(self) -> TrainConfig:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give `epochs` or `steps`, not both and not neither")
+        if self.global_labelled is not None and self.global_labelled % self.labelled:
+            raise ValueError(
+                f"`global_labelled` ({self.global_labelled}) must be a multiple of `labelled` ({self.labelled})"
+            )
+        return self
+
+
+# --- a run ----------------------------------------------------------------------------------------
+
+
+class RunConfig(Closed):
+    """Everything that decides a run's weights. Its canonical JSON is the training rule's only parameter."""
+
+    method: str = option(about="name in ssar.methods.METHODS")
+    version: int = option(about="bumped in config/methods/<name>.yaml on a semantic change", ge=1)
+    dataset: str = option(about="name of a file in config/datasets")
+    data: DataIdentity = option(about="the dataset's options that change what is trained on (not its location)")
+    labels: LabelsConfig = option(about="label protocol")
+    seed: int = option(0, about="training seed", ge=0)
+    clip: ClipConfig = option(ClipConfig(), about="clip sampling")
+    tg: TemporalGradient = option(TemporalGradient(), about="temporal gradient")
+    augment: Augment = option(Augment(), about="augmentation")
+    model: ModelConfig = option(ModelConfig(), about="network")
+    optim: OptimConfig = option(about="optimiser and schedule")
+    train: TrainConfig = option(about="batch composition and length")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = option("32-true", about="Fabric precision")
+    channels_last: bool = option(False, about="channels_last_3d memory format")
+    compile: bool = option(False, about="torch.compile the networks")
+    options: MethodOptions = option(about="the method's own options")
+
+
+@cache
+def run_model(method: str) -> type[RunConfig]:
+    """RunConfig with the options of one method, so that a mistake in them is told with its key."""
+    kind = options_class(method)
+    return create_model(f"RunConfig[{method}]", __base__=RunConfig, options=(kind, RunConfig.model_fields["options"]))
+
+
+def parse_run(text: str) -> RunConfig:
+    """The run of a canonical JSON line."""
+    method = json.loads(text).get("method")
+    return run_model(method).model_validate_json(text)
+
+
+def canonical(config: BaseModel) -> str:
+    """One line of JSON: sorted keys, defaults left out, equal for equal settings."""
+    return json.dumps(config.model_dump(mode="json", exclude_defaults=True, serialize_as_any=True), sort_keys=True)
+
+
+def digest(text: str, length: int = 6) -> str:
+    """The first `length` hex digits of the text's sha256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:length]

@@ -1,0 +1,217 @@
+"""What is done: stages of motion, and the classes made of them.
+
+A class is defined by its motion alone and means the same after a horizontal flip or a crop: runs go either way, spins turn
+either way, and only up/down and near/far are told apart. Lengths are in frame heights, y points down, time is in frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+Signal = NDArray[np.float64]
+
+
+@dataclass
+class Track:
+    """The actor's pose at every frame; each field is (frames,)."""
+
+    x: Signal  # centre
+    y: Signal
+    scale: Signal  # factor of the actor's size
+    angle: Signal  # radians
+    gait: Signal  # phase of legs, wings or wheels, radians
+    arm: Signal  # 0..1
+    ball_x: Signal  # the thrown object's centre, relative to the actor's; NaN while there is none
+    ball_y: Signal
+
+    @classmethod
+    def still(cls, frames: int) -> Track:
+        """An actor that stands at the origin."""
+        zero = [np.zeros(frames) for _ in range(6)]
+        zero[2] += 1.0
+        return cls(*zero, np.full(frames, np.nan), np.full(frames, np.nan))
+
+    def then(self, other: Track) -> Track:
+        """Continue with another track from where this one ends."""
+        other.x += self.x[-1]
+        other.y += self.y[-1]
+        other.gait += self.gait[-1]
+        names = [field.name for field in fields(self)]
+        return Track(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
+
+
+Stage = Callable[[np.random.Generator, int], Track]
+
+
+def cycles(rng: np.random.Generator, frames: int, shortest: float = 18.0, longest: float = 30.0) -> Signal:
+    """Phase (radians) of a repetition with a random period in frames and a random start."""
+    return 2 * np.pi * (np.arange(frames) / rng.uniform(shortest, longest) + rng.uniform())
+
+
+def progress(rng: np.random.Generator, frames: int) -> Signal:
+    """0..1 over the stage, monotone, with a random ease in and out."""
+    t = np.linspace(0, 1, frames)
+    ease = rng.uniform(0, 0.6)
+    return (1 - ease) * t + ease * t * t * (3 - 2 * t)
+
+
+def oscillate_horizontally(rng: np.random.Generator, frames: int) -> Track:
+    track = Track.still(frames)
+    track.x = rng.uniform(0.16, 0.28) * np.sin(cycles(rng, frames))
+    return track
+
+
+def oscillate_vertically(rng: np.random.Generator, frames: int) -> Track:
+    track = Track.still(frames)
+    track.y = rng.uniform(0.14, 0.24) * np.sin(cycles(rng, frames))
+    return track
+
+
+def spin(rng: np.random.Generator, frames: int) -> Track:
+    track = Track.still(frames)
+    track.angle = rng.choice([-1, 1]) * cycles(rng, frames, 28, 44)
+    return track
+
+
+def pulse(rng: np.random.Generator, frames: int) -> Track:
+    track = Track.still(frames)
+    track.scale = np.exp(rng.uniform(0.3, 0.45) * np.sin(cycles(rng, frames)))
+    return track
+
+
+def bounce(rng: np.random.Generator, frames: int) -> Track:
+    """A ball's parabolas: sharp at the ground, unlike the harmonic vertical oscillation, and drifting sideways."""
+    track = Track.still(frames)
+    fraction = cycles(rng, frames, 18, 26) / (2 * np.pi) % 1
+    track.y = -rng.uniform(0.3, 0.45) * 4 * fraction * (1 - fraction)
+    track.x = rng.choice([-1, 1]) * rng.uniform(0.25, 0.45) * np.linspace(0, 1, frames)
+    return track
+
+
+def rise(rng: np.random.Generator, frames: int) -> Track:
+    track = Track.still(frames)
+    track.y = -rng.uniform(0.45, 0.6) * progress(rng, frames)
+    return track
+
+
+def approach(rng: np.random.Generator, frames: int) -> Track:
+    track = Track.still(frames)
+    track.scale = np.exp(rng.uniform(0.9, 1.2) * (progress(rng, frames) - 0.55))
+    return track
+
+
+def backwards(stage: Stage) -> Stage:
+    """The same motion played in reverse."""
+
+    def reverse(rng: np.random.Generator, frames: int) -> Track:
+        track = stage(rng, frames)
+        return Track(*(getattr(track, field.name)[::-1] for field in fields(track)))
+
+    return reverse
+
+
+def run(rng: np.random.Generator, frames: int) -> Track:
+    track = Track.still(frames)
+    track.gait = cycles(rng, frames, 9, 14)
+    track.x = rng.uniform(0.4, 0.6) * np.linspace(0, 1, frames)
+    track.y = -0.02 * np.abs(np.sin(track.gait))
+    return track
+
+
+def jump(rng: np.random.Generator, frames: int) -> Track:
+    """Jumps on the spot, as many as fit at about 16 frames each."""
+    track = Track.still(frames)
+    fraction = np.linspace(0, max(1, round(frames / 16)), frames) % 1
+    track.y = -rng.uniform(0.28, 0.4) * 4 * fraction * (1 - fraction)
+    return track
+
+
+def throw(rng: np.random.Generator, frames: int) -> Track:
+    """Wind up, lean into it, and let an object fly; as many throws as fit at about 22 frames each."""
+    track = Track.still(frames)
+    fraction = np.linspace(0, max(1, round(frames / 22)), frames) % 1
+    wind, flight = np.clip(fraction / 0.35, 0, 1), np.clip((fraction - 0.35) / 0.65, 0, 1)
+    track.arm = np.where(fraction < 0.35, wind, np.clip(1 - 4 * flight, 0, 1))
+    track.angle = np.where(fraction < 0.35, -0.5 * wind, -0.5 + 1.1 * np.clip(3 * flight, 0, 1)) * np.sin(np.pi * fraction)
+    reach, height = rng.uniform(0.6, 0.9), rng.uniform(0.15, 0.3)
+    away = fraction >= 0.35
+    track.ball_x = np.where(away, 0.1 + reach * flight, np.nan)
+    track.ball_y = np.where(away, -0.12 - height * 4 * flight * (1 - flight) + 0.25 * flight, np.nan)
+    return track
+
+
+STAGES: dict[str, Stage] = {
+    "rise": rise,
+    "fall": backwards(rise),
+    "approach": approach,
+    "recede": backwards(approach),
+    "oscillate-horizontally": oscillate_horizontally,
+    "oscillate-vertically": oscillate_vertically,
+    "spin": spin,
+    "pulse": pulse,
+    "bounce": bounce,
+    "run": run,
+    "jump": jump,
+    "throw": throw,
+}
+
+# The first N classes are a mix of repetitive, directed and multi-stage ones for any N.
+CLASSES: tuple[str, ...] = (
+    "rise",
+    "fall",
+    "oscillate-horizontally",
+    "spin",
+    "run-then-jump",
+    "jump-then-run",
+    "approach",
+    "recede",
+    "oscillate-vertically",
+    "pulse",
+    "run-then-throw",
+    "bounce",
+    "throw-then-run",
+    "jump-then-throw",
+    "throw-then-jump",
+    "spin-then-run",
+)
+
+
+def stages_of(name: str) -> tuple[str, ...]:
+    """The sub-actions of a class in order."""
+    return tuple(name.split("-then-"))
+
+
+@dataclass
+class Performance:
+    """A class acted out: the track and the first frame of each stage."""
+
+    track: Track
+    stages: tuple[tuple[str, int], ...]
+
+
+def perform(name: str, frames: int, rng: np.random.Generator) -> Performance:
+    """Act a class out over `frames` frames, somewhere in the middle of the scene."""
+    names = stages_of(name)
+    cut = round(frames * rng.uniform(0.42, 0.58))
+    starts = (0, cut)[: len(names)]
+    ends = (*starts[1:], frames)
+    tracks = [STAGES[stage](rng, end - start) for stage, start, end in zip(names, starts, ends, strict=True)]
+    track = tracks[0]
+    for following in tracks[1:]:
+        track = track.then(following)
+    # limbs move a little whatever is done, so that moving limbs alone tell nothing
+    track.gait = track.gait + rng.uniform(0, 1.2) * np.sin(cycles(rng, frames, 12, 40))
+    track.x = centred(track.x, 0.36, rng)
+    track.y = centred(track.y, 0.3, rng)
+    return Performance(track, tuple(zip(names, starts, strict=True)))
+
+
+def centred(path: Signal, limit: float, rng: np.random.Generator) -> Signal:
+    """Shift a path so that it stays within +-limit where it fits, at a random place."""
+    middle, half = (path.max() + path.min()) / 2, (path.max() - path.min()) / 2
+    slack = max(0.0, limit - half)
+    return path - middle + rng.uniform(-slack, slack)

@@ -1,0 +1,92 @@
+"""A paper as data: its variants (experiments.yaml), tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ssar.errors import UserError
+from ssar.layers import Layer, merged, validate
+from ssar.options import Closed, option
+from ssar.project import CONFIG
+from ssar.reporting.spec import FigureSpec, TableSpec
+from ssar.views import Views
+from ssar.yamlfile import read_yaml
+
+
+class Experiment(Closed):
+    """One named variant: differences from a method's defaults."""
+
+    method: str = option(about="name of the method")
+    about: str = option(about="what the variant shows")
+    base: str | None = option(None, about="a named variant of the method's yaml to start from, e.g. as-released")
+    set: dict[str, Any] = option({}, about="differences, with dotted or nested keys")
+
+
+class Experiments(Closed):
+    """config/papers/<paper>/experiments.yaml."""
+
+    paper: str = option(about="the folder's name")
+    title: str = option(about="title, venue and year")
+    ablation_setting: str = option(about="dataset.labels of results/ablations/<paper>/<variant>.json")
+    views: str = option(about="evaluation views, clips x crops @ size")
+    average: Literal["logits", "probs"] = option(about="what is averaged over the views")
+    settings: dict[str, dict[str, Any]] = option({}, about="what the paper changes per dataset, or dataset.labels")
+    experiments: dict[str, Experiment] = option(about="the variants by name")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The declarations of one paper, validated."""
+
+    name: str
+    file: Path
+    declared: Experiments
+    tables: dict[str, TableSpec]
+    figures: dict[str, FigureSpec]
+
+    @property
+    def experiments(self) -> dict[str, Experiment]:
+        return self.declared.experiments
+
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        return self.declared.settings
+
+    def views(self, override: str | None) -> str:
+        """Slug of the evaluation protocol, e.g. 10x3-256-logits."""
+        return Views.parse(override or self.declared.views, self.declared.average).slug
+
+    def wanted(self) -> Iterator[tuple[str, str]]:
+        """Every (variant, setting) that a table, a figure or an ablation asks for."""
+        for table in self.tables.values():
+            yield from table.wanted()
+        for figure in self.figures.values():
+            yield from figure.wanted()
+        for variant in self.experiments:
+            yield variant, self.declared.ablation_setting
+
+
+def load_paper(name: str) -> Paper:
+    """Read config/papers/<name>. Raises UserError that lists every mistake."""
+    folder = CONFIG / "papers" / name
+    if not folder.is_dir():
+        known = ", ".join(sorted(path.name for path in (CONFIG / "papers").iterdir() if path.is_dir()))
+        raise UserError(f"key `papers`: no folder {folder}; known papers: {known}")
+    file = folder / "experiments.yaml"
+    declared = validate(Experiments, [Layer(read_yaml(file), file)], f"{file} has mistakes:")
+    tables = {
+        key: validate(TableSpec, [Layer(values, folder / "tables.yaml", (key,))], f"table `{key}` of {name}:")
+        for key, values in read_yaml(folder / "tables.yaml").items()
+    }
+    figures = {
+        key: validate(FigureSpec, [Layer(values, folder / "figures.yaml", (key,))], f"figure `{key}` of {name}:")
+        for key, values in read_yaml(folder / "figures.yaml").items()
+    }
+    paper = Paper(name, file, declared, tables, figures)
+    unknown = sorted({variant for variant, _ in paper.wanted()} - set(declared.experiments))
+    if unknown:
+        raise UserError(f"{folder}: tables or figures name variants that {file} lacks: {', '.join(unknown)}")
+    return paper

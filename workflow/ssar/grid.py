@@ -1,0 +1,226 @@
+"""From yaml to runs: what every table, figure and ablation of every paper needs at the chosen scale.
+
+Layers of a run, the later wins: method, paper setting, experiment, the project's overrides, seed. Equal
+settings share one run, whatever asks for them. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ssar.checks import PER_CLASS, PERCENT, protocol_problems, run_problems
+from ssar.config import DataIdentity, DatasetConfig, ListFile, RunConfig, canonical, digest, run_model
+from ssar.errors import UserError
+from ssar.experiments import Experiment, Paper, load_paper
+from ssar.layers import Layer, validate
+from ssar.methods import entry
+from ssar.paths import Paths, sign_slug
+from ssar.project import CONFIG, Project, Setting, dataset_layers, dataset_names, load_project
+from ssar.yamlfile import read_yaml
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: its id, its settings and their canonical JSON."""
+
+    id: str
+    config: RunConfig
+    canon: str
+
+    @property
+    def split_key(self) -> tuple[str, str, int]:
+        """Dataset, protocol and draw."""
+        return self.config.dataset, self.config.labels.protocol, self.config.labels.draw
+
+
+def is_drawn(protocol: str) -> bool:
+    """Whether a label protocol is drawn at random, so that a seed is also a draw."""
+    return bool(PER_CLASS.fullmatch(protocol) or PERCENT.fullmatch(protocol))
+
+
+def _list_identity(item: ListFile) -> str:
+    return item.sha256 or item.path
+
+
+def data_identity(dataset: DatasetConfig, protocol: str) -> DataIdentity:
+    """What of a dataset decides a run's weights under one label protocol."""
+    roles = {"train": dataset.train, "test": dataset.test}
+    if protocol in dataset.protocols:
+        published = dataset.protocols[protocol]
+        roles |= {"labelled": published.labelled, "unlabelled": published.unlabelled}
+    return DataIdentity(
+        synthact=dataset.synthact,
+        lists={role: _list_identity(item) for role, item in roles.items() if item is not None},
+        group_pattern=dataset.group_pattern,
+        test_percent=dataset.test_percent,
+        tg_source=dataset.tg_source,
+        tg_codec=dataset.tg_codec,
+        decode_short_side=dataset.decode_short_side,
+    )
+
+
+@dataclass
+class Grid:
+    """All runs that the papers' tables, figures and ablations need, by id.
+
+    Building it validates every run; mistakes are collected and raised as one UserError.
+    """
+
+    project: Project
+    files: Sequence[Path]
+    runs: dict[str, Run] = field(default_factory=dict)
+    _selected: dict[tuple[str, str, str], list[Run]] = field(default_factory=dict)
+    _problems: dict[str, None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.paths = Paths(self.project.results)
+        self.papers: dict[str, Paper] = {name: load_paper(name) for name in self.project.papers}
+        self._check_names()
+        for paper in self.papers.values():
+            for variant, setting in paper.wanted():
+                self._collect(paper, variant, setting)
+        if self._problems:
+            raise UserError.of("the configuration asks for runs that cannot work:", self._problems)
+
+    # --- names --------------------------------------------------------------------------------
+
+    @cached_property
+    def datasets(self) -> dict[str, DatasetConfig]:
+        """Datasets that have been asked for, by name; filled by `dataset`."""
+        return {}
+
+    def dataset(self, name: str) -> DatasetConfig:
+        """A dataset's validated config. Raises UserError for an unknown name or a mistake in its yaml."""
+        if name not in self.datasets:
+            layers = dataset_layers(name, self.project, self.files)
+            if not layers:
+                raise UserError(f"unknown dataset `{name}`; known: {', '.join(dataset_names(self.project))}")
+            self.datasets[name] = validate(DatasetConfig, layers, f"dataset `{name}` has mistakes:")
+        return self.datasets[name]
+
+    def _check_names(self) -> None:
+        known = {"all"}
+        for paper in self.papers.values():
+            known |= set(paper.experiments) | {experiment.method for experiment in paper.experiments.values()}
+        for name in self.project.overrides:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(known))}"
+                self._problems[f"key `overrides.{name}`: neither `all`, a method nor a variant; {hint}"] = None
+        if self.project.paper not in self.papers:
+            self._problems[f"key `paper`: `{self.project.paper}` is not among `papers`"] = None
+
+    def setting(self, name: str) -> Setting | None:
+        """What stands for a paper's setting (`dataset.labels`) at this scale; None when nothing does."""
+        if self.project.settings is not None:
+            return self.project.settings.get(name)
+        dataset, _, labels = name.partition(".")
+        return Setting(dataset=dataset, labels=labels)
+
+    # --- runs ---------------------------------------------------------------------------------
+
+    def select(self, paper: str, variant: str, setting: str) -> list[Run]:
+        """The runs of a variant in a setting, one per seed; empty when the setting is not at this scale."""
+        return self._selected.get((paper, variant, setting), [])
+
+    def selected(self) -> list[tuple[str, str, str]]:
+        """Every (paper, variant, setting) that has runs at this scale."""
+        return list(self._selected)
+
+    def _collect(self, paper: Paper, variant: str, name: str) -> None:
+        setting = self.setting(name)
+        key = (paper.name, variant, name)
+        if setting is None or key in self._selected:
+            return
+        self._selected[key] = []
+        try:
+            dataset = self.dataset(setting.dataset)
+            problems = list(protocol_problems(setting.dataset, dataset, setting.labels))
+            if not problems:
+                base = self._validated(paper, variant, name, setting, dataset)
+                problems = [
+                    f"{paper.file}, variant `{variant}`: {problem}" for problem in run_problems(base, dataset)
+                ]
+                self._selected[key] = [self._seeded(base, seed) for seed in self.project.seeds]
+        except UserError as error:
+            problems = str(error).splitlines()[1:] or [str(error)]
+            problems = [problem.removeprefix("  - ") for problem in problems]
+        self._problems |= dict.fromkeys(problems)
+
+    def _validated(
+        self, paper: Paper, variant: str, name: str, setting: Setting, dataset: DatasetConfig
+    ) -> RunConfig:
+        experiment = paper.experiments[variant]
+        layers = list(self._layers(paper, variant, experiment, name))
+        fixed: dict[str, Any] = {
+            "method": experiment.method,
+            "dataset": setting.dataset,
+            "data": data_identity(dataset, setting.labels).model_dump(exclude_defaults=True),
+            "labels": {
+                "protocol": setting.labels,
+                "unlabelled_includes_labelled": setting.unlabelled_includes_labelled,
+            },
+        }
+        layers.insert(0, Layer(fixed, paper.file))
+        return validate(run_model(experiment.method), layers, f"variant `{variant}` of {paper.name} has mistakes:")
+
+    def _layers(self, paper: Paper, variant: str, experiment: Experiment, setting: str) -> Iterator[Layer]:
+        file = CONFIG / "methods" / f"{experiment.method}.yaml"
+        method = read_yaml(file)
+        variants = method.pop("variants", {})
+        yield Layer(method, file)
+        for part in (setting.partition(".")[0], setting):
+            if part in paper.settings:
+                yield Layer(paper.settings[part], paper.file, ("settings", part))
+        if experiment.base is not None:
+            if experiment.base not in variants:
+                known = ", ".join(sorted(variants)) or "none"
+                raise UserError(
+                    f"{paper.file}: variant `{variant}`: {file} has no variant `{experiment.base}` (known: {known})"
+                )
+            yield Layer(variants[experiment.base], file, ("variants", experiment.base))
+        yield Layer(experiment.set, paper.file, ("experiments", variant, "set"))
+        for scope in ("all", experiment.method, variant):
+            if scope in self.project.overrides:
+                where = next(
+                    (path for path in reversed(self.files) if scope in read_yaml(path).get("overrides", {})),
+                    Path("--config"),
+                )
+                yield Layer(self.project.overrides[scope], where, ("overrides", scope))
+
+    def _seeded(self, base: RunConfig, seed: int) -> Run:
+        draw = seed if is_drawn(base.labels.protocol) else 0
+        config = base.model_copy(update={"seed": seed, "labels": base.labels.model_copy(update={"draw": draw})})
+        canon = canonical(config)
+        run_id = f"{config.dataset}.{config.labels.protocol}.{config.method}.s{seed}.{digest(canon)}"
+        run = self.runs.setdefault(run_id, Run(run_id, config, canon))
+        if run.canon != canon:
+            raise UserError(f"two different runs share the id {run_id}: change any setting of one of them")
+        return run
+
+    # --- what a target needs ------------------------------------------------------------------
+
+    def views(self, paper: str) -> str:
+        """The slug of the evaluation protocol that a paper's tables use at this scale."""
+        return self.papers[paper].views(self.project.views)
+
+    def metrics(self, paper: str, variant: str, setting: str) -> list[str]:
+        """Paths of the metrics of a variant in a setting, one per seed."""
+        slug = self.views(paper)
+        return [self.paths.evaluation(run.id, slug, "metrics.json") for run in self.select(paper, variant, setting)]
+
+    def store(self, run: RunConfig) -> str | None:
+        """The temporal-gradient store that a run reads, if it reads one."""
+        if "tg" not in run.options.modalities or run.data.tg_source != "store":
+            return None
+        return self.paths.store(run.dataset, run.tg.interval, sign_slug(run.tg.sign))
+
+
+def build(files: Sequence[Path], values: Mapping[str, Any] | None = None) -> Grid:
+    """The grid of a configuration; see `ssar.project.load_project`."""
+    return Grid(load_project(files, values), files)

@@ -1,0 +1,1 @@
+"""Objectives as pure functions of tensors, one idea per file, equation numbers in the docstrings."""

@@ -1,0 +1,97 @@
+"""What a method is to the rest of the code: the clips that it wants, its terms, its evaluated network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ssar.config import RunConfig
+from ssar.models.resnet3d import Features, ResNet3d
+
+
+class View(NamedTuple):
+    """One kind of clip: which videos, what of them, how augmented."""
+
+    stream: Literal["labelled", "unlabelled"]
+    modality: Literal["rgb", "tg"]
+    strength: Literal["weak", "strong"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch. Views of one stream are of the same videos, in the same order, at the same times."""
+
+    clips: dict[View, Tensor]  # each (B, 3, T, H, W) float, normalised; B = B_l or B_u
+    label: Tensor  # (B_l,) int64 labels of the labelled clips
+    truth: Tensor | None  # (B_u,) true labels of the unlabelled clips: for statistics only, never for a loss
+    epoch: float  # fractional epoch at this step
+
+
+class Method(nn.Module):
+    """A way to learn from labelled and unlabelled videos.
+
+    The engine minimises ``sum(weights(epoch)[name] * term for name, term in loss(batch).items())``.
+    """
+
+    views: tuple[View, ...]
+    """The clips that `loss` reads."""
+
+    predictor: nn.Module
+    """The evaluated network: clips (B, 3, T, H, W) to logits (B, K); `features` gives the pooled (B, C)."""
+
+    def __init__(self, config: RunConfig, num_classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.num_classes = num_classes
+        self.stats: dict[str, Tensor] = {}
+        """Detached scalars of the last `loss`, for the curves; NaN where a share of nothing was asked for."""
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The unweighted terms of the objective, each a scalar. Fills `stats`."""
+        raise NotImplementedError
+
+    def weights(self, epoch: float) -> dict[str, float]:
+        """The weight of each term that `loss` returns, at a fractional epoch."""
+        raise NotImplementedError
+
+    def after_step(self, step: int) -> None:
+        """Called after each optimiser step: moving averages, prototypes, memory banks. Here nothing."""
+
+    def warming_up(self, epoch: float) -> bool:
+        """Whether the supervised warm-up lasts, in which pseudo-labels weigh nothing (LTG Table 3f)."""
+        return epoch < self.config.train.supervised_warmup_epochs
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the parts in place; `loss` itself reads options and fills statistics, and stays Python."""
+        for part in self.children():
+            part.compile(*args, **kwargs)
+
+
+def joint_forward(network: ResNet3d, clips: Sequence[Tensor]) -> tuple[Features, list[Tensor]]:
+    """One pass over several groups of clips, so that they share batch-norm statistics (as LTG's code does).
+
+    Returns the features of all, in order, and the logits of each group.
+    """
+    features = network.forward_all(torch.cat(list(clips)))
+    return features, list(features.logits.split([len(group) for group in clips]))
+
+
+@torch.no_grad()
+def evaluated(network: nn.Module, clips: Tensor) -> Tensor:
+    """Logits (B, K) of clips in evaluation mode: no dropout, running batch-norm statistics, no gradient."""
+    training = network.training
+    network.eval()
+    try:
+        logits: Tensor = network(clips)
+        return logits
+    finally:
+        network.train(training)
+
+
+def accuracy(logits: Tensor, label: Tensor) -> Tensor:
+    """Share of right predictions: logits (B, K), label (B,), a detached scalar."""
+    return (logits.detach().argmax(dim=1) == label).float().mean()

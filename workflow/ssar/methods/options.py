@@ -1,0 +1,124 @@
+"""The options of each method. Values that a paper states stand in ``config/methods``; see ssar.config."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import field_validator, model_validator
+
+from ssar.options import Closed, NonNegative, Positive, Probability, option
+
+
+class MethodOptions(Closed):
+    """What every method's options say of the data that it needs."""
+
+    @property
+    def modalities(self) -> frozenset[str]:
+        """The modalities that training reads: a subset of {"rgb", "tg"}."""
+        return frozenset({"rgb"})
+
+    @property
+    def test_modality(self) -> Literal["rgb", "tg"]:
+        """The modality that the evaluated network sees."""
+        return "rgb"
+
+    @property
+    def needs_unlabelled(self) -> bool:
+        return False
+
+    @property
+    def aligned_blocks(self) -> tuple[int, ...]:
+        """Residual stages, counted from 1, whose features the method reads."""
+        return ()
+
+
+class SingleStreamOptions(MethodOptions):
+    """Options of methods with one network, fed with RGB or with temporal gradients."""
+
+    modality: Literal["rgb", "tg"] = option("rgb", about="what the network sees", source="LTG Table 3a")
+
+    @property
+    def modalities(self) -> frozenset[str]:
+        return frozenset({self.modality})
+
+    @property
+    def test_modality(self) -> Literal["rgb", "tg"]:
+        return self.modality
+
+
+class SupervisedOptions(SingleStreamOptions):
+    """Cross-entropy on the labelled videos alone."""
+
+
+class PseudoLabelOptions(MethodOptions):
+    """Options of methods that train on confident predictions for unlabelled clips."""
+
+    threshold: Probability = option(
+        about="gamma of Eq. 2 and 5: least confidence of a pseudo-label", source="LTG §4.2: 0.3"
+    )
+    pseudo_label_mode: Literal["train", "eval"] = option(
+        "train",
+        about="mode of the network when it makes pseudo-labels: train has dropout and batch statistics",
+        source="undefined in LTG; LTG code: train",
+    )
+
+    @property
+    def needs_unlabelled(self) -> bool:
+        return True
+
+
+class FixMatchOptions(SingleStreamOptions, PseudoLabelOptions):
+    """FixMatch (LTG §3.1)."""
+
+    w_labelled: NonNegative = option(1.0, about="weight of L_l", source="LTG Eq. 4")
+    w_unlabelled: NonNegative = option(1.0, about="weight of L_u", source="LTG Eq. 4")
+
+
+class LTGOptions(PseudoLabelOptions):
+    """Learning from Temporal Gradient (CVPR 2022)."""
+
+    pseudo_label: Literal["rgb", "tg", "self", "average"] = option(
+        "average", about="whose prediction becomes the pseudo-label; `self`: each modality its own", source="LTG Table 3d"
+    )
+    average_of: Literal["probabilities", "logits"] = option(
+        "probabilities", about="what `average` averages", source="LTG Eq. 5; the released code averages logits"
+    )
+    w_fm: NonNegative = option(about="w_fm of Eq. 11", source="LTG §4.2: 0.5")
+    lambda_u: NonNegative = option(1.0, about="lambda_u of Eq. 6", source="LTG Eq. 6; value from LTG code")
+    w_kd: NonNegative = option(about="w_kd of Eq. 11; 0 switches the alignment off", source="LTG §4.2: 1")
+    w_clr: NonNegative = option(about="w_clr of Eq. 11; 0 switches the contrast off", source="LTG §4.2: 1")
+    blocks: tuple[int, ...] = option((1, 2, 3, 4), about="aligned residual stages", source="LTG Table 3e")
+    block_reduction: Literal["sum", "mean"] = option(
+        "sum", about="how the stages' alignment losses are reduced", source="undefined in Eq. 9; LTG code: sum"
+    )
+    distance: Literal["l1", "l2", "cosine"] = option("cosine", about="D of Eq. 8", source="LTG Table 3b")
+    distance_reduction: Literal["mean", "norm"] = option(
+        "mean",
+        about="l1/l2: mean over elements (nn.L1Loss, nn.MSELoss) or the norm as printed; cosine: per position or per map",
+        source="LTG Eq. 8 writes norms of the map; LTG code: means, cosine per (t, h, w)",
+    )
+    stop_gradient: bool = option(True, about="no gradient of the alignment to the TG network", source="LTG Table 3c")
+    temperature: float = option(0.5, about="tau of Eq. 10", source="LTG Table 3g", gt=0)
+    projection: tuple[Positive, Positive, Positive] = option(
+        (512, 512, 512), about="widths of the 3-layer projection head", source="LTG code"
+    )
+
+    @field_validator("blocks")
+    @classmethod
+    def _ascending(cls, blocks: tuple[int, ...]) -> tuple[int, ...]:
+        """Blocks in one order, so that equal settings share a run."""
+        return tuple(sorted(blocks))
+
+    @model_validator(mode="after")
+    def _something_to_align(self) -> LTGOptions:
+        if self.w_kd > 0 and not self.blocks:
+            raise ValueError("`blocks` is empty while `w_kd` is not 0; set `w_kd: 0` to switch the alignment off")
+        return self
+
+    @property
+    def modalities(self) -> frozenset[str]:
+        return frozenset({"rgb", "tg"})
+
+    @property
+    def aligned_blocks(self) -> tuple[int, ...]:
+        return self.blocks if self.w_kd > 0 else ()

@@ -1,0 +1,52 @@
+"""Where everything that is made lies: the one place that spells the names of files under `results`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Paths:
+    """File names under one results folder. The arguments may be Snakemake wildcards in braces."""
+
+    results: str
+
+    def data(self, dataset: str, name: str) -> str:
+        """A file that belongs to a dataset: index.csv, meta.csv, videos."""
+        return f"{self.results}/data/{dataset}/{name}"
+
+    def split(self, dataset: str, protocol: str, draw: int | str) -> str:
+        return f"{self.results}/splits/{dataset}/{protocol}.d{draw}.csv"
+
+    def store(self, dataset: str, interval: int | str, sign: str) -> str:
+        """The temporal-gradient store's manifest; its shards lie beside it."""
+        return self.data(dataset, f"tg-n{interval}-{sign}/store.json")
+
+    def run(self, run: str, name: str) -> str:
+        """A file of one run: model.pt, curves.csv, run.json."""
+        return f"{self.results}/runs/{run}/{name}"
+
+    def state(self, run: str) -> str:
+        """The folder of resume checkpoints, undeclared so that Snakemake does not delete them."""
+        return f"{self.results}/state/{run}"
+
+    def evaluation(self, run: str, views: str, name: str) -> str:
+        """predictions.npz or metrics.json of one run under one evaluation protocol."""
+        return f"{self.results}/runs/{run}/{views}/{name}"
+
+    def ablation(self, paper: str, variant: str) -> str:
+        return f"{self.results}/ablations/{paper}/{variant}.json"
+
+    def table(self, stem: str, suffix: str) -> str:
+        return f"{self.results}/tables/{stem}.{suffix}"
+
+    def figure(self, stem: str, suffix: str) -> str:
+        return f"{self.results}/figures/{stem}.{suffix}"
+
+    def log(self, *parts: str) -> str:
+        return f"{self.results}/logs/{'/'.join(parts)}.log"
+
+
+def sign_slug(sign: str) -> str:
+    """The order of a temporal gradient's difference, as part of a file name."""
+    return {"x_t - x_t+n": "forward", "x_t+n - x_t": "backward"}[sign]

@@ -1,0 +1,95 @@
+"""The project's configuration: what `config/config.yaml` and an overlay (`--configfile`) say together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ssar.errors import UserError
+from ssar.layers import Layer, explain, merged
+from ssar.options import Closed, Positive, option
+from ssar.runtime import Runtime
+from ssar.yamlfile import read_yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "config"
+
+
+class Setting(Closed):
+    """A dataset with a label protocol."""
+
+    dataset: str = option(about="name of a dataset")
+    labels: str = option(about="all, per-class-N, percent-P, or one of the dataset's published protocols")
+    unlabelled_includes_labelled: bool = option(True, about="whether labelled videos are also unlabelled ones")
+
+
+class JobResources(Closed):
+    """What one job of a stage asks of the machine or the cluster."""
+
+    threads: Positive = option(1, about="CPU threads")
+    mem_mb: Positive = option(4000, about="memory in MB")
+    runtime: Positive = option(60, about="minutes before the cluster ends the job")
+    gpu: int = option(0, about="GPUs", ge=0)
+
+
+class Resources(Closed):
+    """Resources of each family of rules."""
+
+    train: JobResources = option(JobResources(), about="training")
+    predict: JobResources = option(JobResources(), about="prediction and Grad-CAM")
+    data: JobResources = option(JobResources(), about="fetching, generating, indexing and extracting")
+
+
+class Project(Closed):
+    """Everything that the Snakefile reads."""
+
+    paper: str = option(about="the paper whose tables need no folder in their path: results/tables/table2.tex")
+    papers: tuple[str, ...] = option(about="folders of config/papers that are planned")
+    results: str = option("results", about="folder of everything that is made")
+    seeds: tuple[int, ...] = option(about="training seeds; for drawn label protocols also the draws", min_length=1)
+    targets: tuple[str, ...] = option((), about="what `snakemake` without a target makes, relative to `results`")
+    settings: dict[str, Setting] | None = option(
+        None, about="settings of the papers that exist at this scale, and what stands for them; none: all, as they are"
+    )
+    overrides: dict[str, dict[str, Any]] = option(
+        {}, about="settings applied last: under `all`, under a method's name, under a variant's name"
+    )
+    views: str | None = option(None, about="evaluation views instead of the papers' own, e.g. 2x1")
+    note: str | None = option(None, about="footnote of every table: why its numbers are not the published ones")
+    datasets: dict[str, dict[str, Any]] = option({}, about="datasets, or changes of those in config/datasets, by name")
+    runtime: Runtime = option(Runtime(), about="devices, decoding processes and checkpoints")
+    resources: Resources = option(Resources(), about="threads, memory, time and GPUs of the jobs")
+
+
+def load_project(files: Sequence[Path], values: Mapping[str, Any] | None = None) -> Project:
+    """The project of config.yaml and its overlays.
+
+    `values` is the mapping that a caller has merged already (Snakemake, with its `--config`); then the
+    files only tell where a mistake stands. Raises UserError that lists every mistake.
+    """
+    layers = [Layer(read_yaml(path), path) for path in files]
+    if values is not None:
+        layers = [Layer(values, Path("--config")), *layers]
+    try:
+        return Project.model_validate(merged(layers) if values is None else values)
+    except ValidationError as error:
+        raise UserError.of("the configuration has mistakes:", explain(error, Project, layers)) from None
+
+
+def dataset_layers(name: str, project: Project, files: Sequence[Path]) -> list[Layer]:
+    """The layers of one dataset: its file under config/datasets and the project's changes of it."""
+    file = CONFIG / "datasets" / f"{name}.yaml"
+    layers = [Layer(read_yaml(file), file)] if file.is_file() else []
+    if name in project.datasets:
+        key = ("datasets", name)
+        where = next((path for path in reversed(files) if name in read_yaml(path).get("datasets", {})), Path("--config"))
+        layers.append(Layer(project.datasets[name], where, key))
+    return layers
+
+
+def dataset_names(project: Project) -> list[str]:
+    """All datasets that a setting may name."""
+    return sorted({path.stem for path in (CONFIG / "datasets").glob("*.yaml")} | set(project.datasets))
