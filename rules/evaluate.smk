@@ -51,3 +51,16 @@ rule ablation:
     shell:
         "{CLI} ablation --paper {wildcards.paper:q} --variant {wildcards.variant:q} --metrics {input:q} "
         "--out {output:q} 2> {log:q}"
+
+
+rule architecture:
+    output:
+        P.run("{run}", "architecture.json"),
+    params:
+        config=lambda w: TARGETS.run(w.run).canon,
+    log:
+        P.log("architecture", "{run}"),
+    message:
+        "output sizes of the network of {wildcards.run}"
+    shell:
+        "{CLI} architecture --config {params.config:q} --out {output:q} 2> {log:q}"

@@ -30,7 +30,7 @@ RUN = {
 
 
 def run(**changes: object) -> RunConfig:
-    layers = [Layer(RUN, Path("base.yaml")), Layer(changes, Path("change.yaml"))]
+    layers = [Layer(RUN, Path("base.yaml")), Layer(changes, Path("change.yaml"), dotted=True)]
     return validate(run_model("fixmatch"), layers, "mistakes:")
 
 
@@ -99,7 +99,7 @@ def test_all_mistakes_are_told_at_once_with_file_line_and_nearest_key(tmp_path):
     file = tmp_path / "change.yaml"
     file.write_text("options:\n  treshold: 0.5\noptim:\n  lr: fast\naugment.weak.size: 0\n")
     with pytest.raises(UserError) as caught:
-        validate(run_model("fixmatch"), [Layer(RUN, Path("base.yaml")), Layer(read_yaml(file), file)], "mistakes:")
+        validate(run_model("fixmatch"), [Layer(RUN, Path("base.yaml")), Layer(read_yaml(file), file, dotted=True)], "mistakes:")
     message = str(caught.value)
     assert f"{file}, line 2, key `options.treshold`: unknown key; did you mean `threshold`?" in message
     assert f"{file}, line 4, key `optim.lr`" in message
@@ -115,7 +115,8 @@ def test_length_is_epochs_or_steps():
 
 def test_dotted_and_nested_keys_merge():
     assert nested({"a.b": 1, "a": {"c": 2}, "a.d.e": 3}) == {"a": {"b": 1, "c": 2, "d": {"e": 3}}}
-    assert merged([Layer({"a": {"b": 1, "c": 1}}, Path("x")), Layer({"a.b": 2}, Path("y"))]) == {"a": {"b": 2, "c": 1}}
+    layers = [Layer({"a": {"b": 1, "c": 1}}, Path("x")), Layer({"a.b": 2}, Path("y"), dotted=True)]
+    assert merged(layers) == {"a": {"b": 2, "c": 1}}
 
 
 def test_light_modules_import_no_torch():
@@ -124,16 +125,19 @@ def test_light_modules_import_no_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=workflow, check=False).returncode == 0
 
 
-SNAPSHOT = Path(__file__).with_name("defaults.json")
-
-
 def test_defaults_never_change():
     """Canonical JSON leaves defaults out, so changing one would silently give an old id a new meaning."""
-    from ssar.methods import METHODS
-    from ssar.reference import all_defaults
+    from ssar.reference import all_defaults, recorded_defaults
 
-    recorded = json.loads(SNAPSHOT.read_text())
-    current = all_defaults([run_model(name) for name in METHODS])
-    changed = {key: (value, current[key]) for key, value in recorded.items() if key in current and current[key] != value}
-    assert not changed
-    assert set(current) <= set(recorded), f"record the new fields' defaults in {SNAPSHOT.name}: make docs"
+    recorded, current = recorded_defaults(), all_defaults()
+    assert {key: value for key, value in recorded.items() if key in current and current[key] != value} == {}
+    assert set(current) <= set(recorded), "record the new options' defaults: make docs"
+
+
+def test_schemas_and_reference_are_up_to_date():
+    from ssar.project import CONFIG, ROOT
+    from ssar.reference import reference, schemas
+
+    for name, schema in schemas().items():
+        assert json.loads((CONFIG / "schema" / f"{name}.schema.json").read_text()) == schema, "run: make docs"
+    assert (ROOT / "docs" / "configuration.md").read_text() == reference(), "run: make docs"

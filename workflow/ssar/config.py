@@ -19,6 +19,7 @@ from ssar.methods.options import MethodOptions
 from ssar.options import Closed, NonNegative, Positive, Probability, option
 
 Modality = Literal["rgb", "tg"]
+TGCodec = Literal["webp", "zlib", "jpeg"]
 
 # --- data -----------------------------------------------------------------------------------------
 
@@ -96,6 +97,11 @@ class DatasetConfig(Closed):
         about="temporal gradients from a store made once, computed at decoding, or not offered by this dataset",
         source="LTG §3.2",
     )
+    tg_codec: TGCodec = option(
+        "webp",
+        about="how the store keeps a gradient: webp and zlib are lossless, jpeg is quality 95 with halved chroma",
+        source="benchmarks/tg_store.py; LTG code: jpeg",
+    )
     decode_short_side: Positive | None = option(
         None, about="decode at this short side instead of the native size (laptop scale)"
     )
@@ -122,6 +128,7 @@ class DataIdentity(Closed):
     group_pattern: str | None = option(None, about="see DatasetConfig")
     test_percent: NonNegative = option(20.0, about="see DatasetConfig")
     tg_source: Literal["store", "online", "none"] = option("store", about="see DatasetConfig")
+    tg_codec: TGCodec = option("webp", about="see DatasetConfig")
     decode_short_side: Positive | None = option(None, about="see DatasetConfig")
 
 
@@ -170,7 +177,7 @@ class WeakAugment(Closed):
 class StrongAugment(Closed):
     """RandAugment on top of the weak view, independent for RGB and TG (LTG §4.2)."""
 
-    operations: int = option(2, about="N: operations per clip", source="LTG code", ge=0)
+    operations: int = option(2, about="N: operations per clip, of 15", source="LTG code", ge=0, le=15)
     magnitude: int = option(9, about="M of 10", source="LTG code", ge=0, le=10)
     signs: Literal["per-sample", "per-pipeline"] = option(
         "per-sample",

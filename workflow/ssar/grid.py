@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ssar.checks import PER_CLASS, PERCENT, protocol_problems, run_problems
 from ssar.config import DataIdentity, DatasetConfig, ListFile, RunConfig, canonical, digest, run_model
@@ -176,22 +176,22 @@ class Grid:
         yield Layer(method, file)
         for part in (setting.partition(".")[0], setting):
             if part in paper.settings:
-                yield Layer(paper.settings[part], paper.file, ("settings", part))
+                yield Layer(paper.settings[part], paper.file, ("settings", part), dotted=True)
         if experiment.base is not None:
             if experiment.base not in variants:
                 known = ", ".join(sorted(variants)) or "none"
                 raise UserError(
                     f"{paper.file}: variant `{variant}`: {file} has no variant `{experiment.base}` (known: {known})"
                 )
-            yield Layer(variants[experiment.base], file, ("variants", experiment.base))
-        yield Layer(experiment.set, paper.file, ("experiments", variant, "set"))
+            yield Layer(variants[experiment.base], file, ("variants", experiment.base), dotted=True)
+        yield Layer(experiment.set, paper.file, ("experiments", variant, "set"), dotted=True)
         for scope in ("all", experiment.method, variant):
             if scope in self.project.overrides:
                 where = next(
                     (path for path in reversed(self.files) if scope in read_yaml(path).get("overrides", {})),
                     Path("--config"),
                 )
-                yield Layer(self.project.overrides[scope], where, ("overrides", scope))
+                yield Layer(self.project.overrides[scope], where, ("overrides", scope), dotted=True)
 
     def _seeded(self, base: RunConfig, seed: int) -> Run:
         draw = seed if is_drawn(base.labels.protocol) else 0
@@ -209,10 +209,14 @@ class Grid:
         """The slug of the evaluation protocol that a paper's tables use at this scale."""
         return self.papers[paper].views(self.project.views)
 
-    def metrics(self, paper: str, variant: str, setting: str) -> list[str]:
-        """Paths of the metrics of a variant in a setting, one per seed."""
-        slug = self.views(paper)
-        return [self.paths.evaluation(run.id, slug, "metrics.json") for run in self.select(paper, variant, setting)]
+    def results(
+        self, paper: str, variant: str, setting: str, kind: Literal["metrics", "architecture"] = "metrics"
+    ) -> list[str]:
+        """Paths of the results of a variant in a setting, one per seed; an architecture has no seeds."""
+        runs = self.select(paper, variant, setting)
+        if kind == "architecture":
+            return [self.paths.run(run.id, "architecture.json") for run in runs[:1]]
+        return [self.paths.evaluation(run.id, self.views(paper), "metrics.json") for run in runs]
 
     def store(self, run: RunConfig) -> str | None:
         """The temporal-gradient store that a run reads, if it reads one."""

@@ -19,11 +19,20 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Layer:
-    """Settings and where they stand: the file, and the path of keys in it that leads to them."""
+    """Settings and where they stand: the file, and the path of keys in it that leads to them.
+
+    In a `dotted` layer `optim.lr: 0.1` means `optim: {lr: 0.1}`; elsewhere a dot is part of a name.
+    """
 
     values: Mapping[str, Any]
     file: Path
     at: KeyPath = ()
+    dotted: bool = False
+
+    @property
+    def tree(self) -> Mapping[str, Any]:
+        """The settings as nested mappings."""
+        return nested(self.values) if self.dotted else self.values
 
     def where(self, key: KeyPath) -> str:
         """`file, line N, key a.b.c` for a key of this layer."""
@@ -61,11 +70,11 @@ def merged(layers: Sequence[Layer]) -> dict[str, Any]:
     """One nested mapping; a later layer wins."""
     result: dict[str, Any] = {}
     for layer in layers:
-        merge_into(result, nested(layer.values))
+        merge_into(result, layer.tree)
     return result
 
 
-def _get(values: Any, key: KeyPath) -> bool:
+def _has(values: Any, key: KeyPath) -> bool:
     for part in key:
         if isinstance(values, Mapping) and part in values:
             values = values[part]
@@ -78,6 +87,8 @@ def _get(values: Any, key: KeyPath) -> bool:
 
 def _spelled(layer: Layer, key: KeyPath) -> KeyPath:
     """The key as the layer spells it: dotted keys stay whole."""
+    if not layer.dotted:
+        return key
     dotted = ".".join(key)
     for raw in layer.values:
         if dotted == raw or dotted.startswith(f"{raw}."):
@@ -90,7 +101,7 @@ def locate(layers: Sequence[Layer], key: KeyPath) -> str:
     """Where the value of a key was given last; the last layer that has a parent of it, when none has it."""
     for length in range(len(key), 0, -1):
         for layer in reversed(layers):
-            if _get(nested(layer.values), key[:length]):
+            if _has(layer.tree, key[:length]):
                 return layer.where(_spelled(layer, key[:length]) + key[length:])
     return f"key `{'.'.join(key)}` (in none of {', '.join(dict.fromkeys(str(layer.file) for layer in layers))})"
 

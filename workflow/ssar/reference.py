@@ -16,7 +16,7 @@ from ssar.experiments import Experiments
 from ssar.files import write_text
 from ssar.methods import METHODS
 from ssar.options import Closed
-from ssar.project import Project
+from ssar.project import CONFIG, Project
 from ssar.reporting.spec import FigureSpec, TableSpec
 
 
@@ -34,7 +34,10 @@ def schemas() -> dict[str, dict[str, Any]]:
 
 
 def write_schemas(folder: Path) -> None:
-    """Write one `<name>.schema.json` per model."""
+    """Write one `<name>.schema.json` per model, and record the defaults of new options in defaults.json."""
+    # an old default is kept as it was recorded: a test then tells that it was changed
+    defaults = all_defaults() | recorded_defaults()
+    write_text(folder / "defaults.json", json.dumps(defaults, indent=1, sort_keys=True) + "\n")
     for name, schema in schemas().items():
         write_text(folder / f"{name}.schema.json", json.dumps(schema, indent=1, sort_keys=True) + "\n")
 
@@ -110,11 +113,17 @@ def reference() -> str:
     return head + "\n".join(_section(model) for model in seen)
 
 
-def all_defaults(roots: list[type[BaseModel]]) -> dict[str, Any]:
-    """The default of every field that has one, by `Model.field`: what canonical JSON leaves out."""
+def all_defaults() -> dict[str, Any]:
+    """The default of every option of a run that has one, by `Model.field`: what canonical JSON leaves out."""
     found: dict[str, Any] = {}
-    for model in dict.fromkeys(model for root in roots for model in _models(root)):
+    for model in dict.fromkeys(model for name in METHODS for model in _models(run_model(name))):
         for name, field in model.model_fields.items():
             if not field.is_required() and not isinstance(field.default, BaseModel):
                 found[f"{model.__name__}.{name}"] = json.loads(json.dumps(field.default))
     return found
+
+
+def recorded_defaults() -> dict[str, Any]:
+    """The defaults as they were when their options were added."""
+    file = CONFIG / "schema" / "defaults.json"
+    return json.loads(file.read_text()) if file.is_file() else {}

@@ -99,7 +99,7 @@ class Targets:
     def ablation(self, paper: str, variant: str) -> list[str]:
         """The metrics of one variant in its paper's ablation setting, one per seed."""
         self._known(paper, variant)
-        found = self.grid.metrics(paper, variant, self.grid.papers[paper].declared.ablation_setting)
+        found = self.grid.results(paper, variant, self.grid.papers[paper].declared.ablation_setting)
         if not found:
             setting = self.grid.papers[paper].declared.ablation_setting
             raise UserError(f"setting {setting} is not at this scale: add it to `settings` of the configuration")
@@ -122,7 +122,7 @@ class Targets:
         paper, name = self._stem(stem)
         declared = self._declared("table", self.grid.papers[paper].tables if paper in self.grid.papers else {}, stem, name)
         cells = {
-            f"{row}|{column}": self.grid.metrics(paper, variant, setting)
+            f"{row}|{column}": self.grid.results(paper, variant, setting, declared.results)
             for row, column, variant, setting in declared.cells()
         }
         settings = {column.key: self.grid.setting(column.setting) for column in declared.columns if column.setting}

@@ -1,4 +1,4 @@
-"""How long a run is and how its optimiser steps are made up of micro-batches. Free of torch, for cost estimates, too."""
+"""How long a run is, and how its optimiser steps are made up of micro-batches. Free of torch, for cost estimates."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def plan(train: TrainConfig, labelled_videos: int, unlabelled_videos: int, devic
     wanted = train.global_labelled or per_round
     if wanted % per_round:
         raise UserError(
-            f"train.global_labelled is {wanted}, but {devices} device(s) x train.labelled {train.labelled} = {per_round} "
-            f"clips per micro-batch do not divide it; change `runtime.devices` or `train.labelled`"
+            f"train.global_labelled is {wanted}, but {devices} device(s) x train.labelled {train.labelled} = "
+            f"{per_round} clips per micro-batch do not divide it; change `runtime.devices` or `train.labelled`"
         )
     accumulation = wanted // per_round
     unlabelled = train.unlabelled * devices * accumulation

@@ -78,7 +78,9 @@ class LTGOptions(PseudoLabelOptions):
     """Learning from Temporal Gradient (CVPR 2022)."""
 
     pseudo_label: Literal["rgb", "tg", "self", "average"] = option(
-        "average", about="whose prediction becomes the pseudo-label; `self`: each modality its own", source="LTG Table 3d"
+        "average",
+        about="whose prediction becomes the pseudo-label; `self`: each modality its own",
+        source="LTG Table 3d",
     )
     average_of: Literal["probabilities", "logits"] = option(
         "probabilities", about="what `average` averages", source="LTG Eq. 5; the released code averages logits"
@@ -94,7 +96,7 @@ class LTGOptions(PseudoLabelOptions):
     distance: Literal["l1", "l2", "cosine"] = option("cosine", about="D of Eq. 8", source="LTG Table 3b")
     distance_reduction: Literal["mean", "norm"] = option(
         "mean",
-        about="l1/l2: mean over elements (nn.L1Loss, nn.MSELoss) or the norm as printed; cosine: per position or per map",
+        about="l1, l2: mean over all elements, or the norm as printed; cosine: of each position, or of the whole map",
         source="LTG Eq. 8 writes norms of the map; LTG code: means, cosine per (t, h, w)",
     )
     stop_gradient: bool = option(True, about="no gradient of the alignment to the TG network", source="LTG Table 3c")

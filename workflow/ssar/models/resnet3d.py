@@ -41,6 +41,11 @@ def scaled(channels: int, width: float) -> int:
 class ResNet3d(nn.Module):
     """A 3D ResNet: stem, four residual stages, global average pooling, dropout, classifier."""
 
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
     def __init__(self, config: ModelConfig, num_classes: int) -> None:
         super().__init__()
         block, counts = LAYOUTS[config.depth]

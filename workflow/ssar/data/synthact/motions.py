@@ -1,7 +1,7 @@
 """What is done: stages of motion, and the classes made of them.
 
-A class is defined by its motion alone and means the same after a horizontal flip or a crop: runs go either way, spins turn
-either way, and only up/down and near/far are told apart. Lengths are in frame heights, y points down, time is in frames.
+A class is defined by its motion alone and means the same after a horizontal flip or a crop: runs and turns go either way,
+and only up/down and near/far are told apart. Lengths are in frame heights, y points down, time is in frames.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def oscillate_vertically(rng: np.random.Generator, frames: int) -> Track:
 
 def spin(rng: np.random.Generator, frames: int) -> Track:
     track = Track.still(frames)
-    track.angle = rng.choice([-1, 1]) * cycles(rng, frames, 28, 44)
+    # whole turns, so that it ends upright
+    track.angle = 2 * np.pi * max(1, round(frames / rng.uniform(26, 40))) * np.linspace(0, 1, frames)
     return track
 
 
@@ -88,7 +89,7 @@ def bounce(rng: np.random.Generator, frames: int) -> Track:
     track = Track.still(frames)
     fraction = cycles(rng, frames, 18, 26) / (2 * np.pi) % 1
     track.y = -rng.uniform(0.3, 0.45) * 4 * fraction * (1 - fraction)
-    track.x = rng.choice([-1, 1]) * rng.uniform(0.25, 0.45) * np.linspace(0, 1, frames)
+    track.x = rng.uniform(0.25, 0.45) * np.linspace(0, 1, frames)
     return track
 
 
@@ -187,10 +188,11 @@ def stages_of(name: str) -> tuple[str, ...]:
 
 @dataclass
 class Performance:
-    """A class acted out: the track and the first frame of each stage."""
+    """A class acted out."""
 
     track: Track
-    stages: tuple[tuple[str, int], ...]
+    stages: tuple[tuple[str, int], ...]  # sub-actions and their first frames
+    facing: int  # 1: as drawn, -1: actor, path and turns mirrored
 
 
 def perform(name: str, frames: int, rng: np.random.Generator) -> Performance:
@@ -205,9 +207,10 @@ def perform(name: str, frames: int, rng: np.random.Generator) -> Performance:
         track = track.then(following)
     # limbs move a little whatever is done, so that moving limbs alone tell nothing
     track.gait = track.gait + rng.uniform(0, 1.2) * np.sin(cycles(rng, frames, 12, 40))
-    track.x = centred(track.x, 0.36, rng)
+    facing = int(rng.choice([-1, 1]))
+    track.x = facing * centred(track.x, 0.36, rng)
     track.y = centred(track.y, 0.3, rng)
-    return Performance(track, tuple(zip(names, starts, strict=True)))
+    return Performance(track, tuple(zip(names, starts, strict=True)), facing)
 
 
 def centred(path: Signal, limit: float, rng: np.random.Generator) -> Signal:

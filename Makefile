@@ -1,0 +1,54 @@
+# Every command sets up what it needs: a Python >= 3.11, git and make are all that the machine must have.
+CORES ?= 2
+TESTS ?= tests
+
+# the first that is new enough; failing all, an older python3 can still run the set-up, where uv finds or fetches one
+CANDIDATES := .venv/bin/python python3 python3.13 python3.12 python3.11 python
+PYTHON ?= $(shell for p in $(CANDIDATES); do \
+	$$p -S -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; done; echo python3)
+
+# rules, tests and benchmarks run with the environment of the lock file, whatever the shell has active
+RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
+unexport PYTHONPATH PYTHONHOME
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench docs lock clean setup
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@echo "  CORES=8 for more than $(CORES) cores; PYTHON=python3.12 for another interpreter; TESTS=tests/unit for some tests"
+
+demo: setup ## train and evaluate on the embedded dataset; tables and figures in results/demo
+	$(RUN) snakemake --cores $(CORES) --rerun-incomplete --configfile config/demo.yaml -- demo
+
+test: lint ## lint, type-check and test
+	$(RUN) python -m pytest -n $(CORES) --dist worksteal $(TESTS)
+
+lint: setup ## ruff, snakefmt, mypy and snakemake's own linter
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) snakefmt --check Snakefile rules
+	$(RUN) mypy
+	$(RUN) snakemake --lint
+
+format: setup ## rewrite the code in the project's format
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+	$(RUN) snakefmt Snakefile rules
+
+bench: setup ## run every benchmark
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(RUN) python "$$file"; done
+
+docs: setup ## generate the schema and the configuration reference
+	$(RUN) python workflow/cli.py config schema
+	$(RUN) python workflow/cli.py config reference
+
+lock: setup ## resolve requirements.lock again (UPGRADE=1: to the newest versions)
+	$(PYTHON) envs/lock.py $(if $(UPGRADE),--upgrade)
+
+clean: ## remove the environment and all caches; results stay
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './.snakemake/*' -type d -prune -exec rm -rf {} +
+
+setup:
+	@$(PYTHON) -S envs/bootstrap.py

@@ -1,0 +1,30 @@
+"""Fixtures and limits of all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# two test processes share two cores; set before any test imports numpy or torch, and inherited by what it starts
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_videos() -> Path:
+    """A folder with real videos (`ucf101-8/`, `clips/`, `lists/`), named by SSAR_REAL_VIDEOS; skips without it."""
+    folder = os.environ.get("SSAR_REAL_VIDEOS")
+    if not folder:
+        pytest.skip("SSAR_REAL_VIDEOS names no folder of real videos")
+    path = Path(folder)
+    if not path.is_dir():
+        pytest.fail(f"SSAR_REAL_VIDEOS names {path}, which is not a folder")
+    return path

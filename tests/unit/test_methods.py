@@ -1,0 +1,277 @@
+"""Every method of the registry, and where the gradients of LTG go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_methods import CLASSES, METHODS_FOLDER, tiny_batch, tiny_method, tiny_run, total
+from torch import Tensor
+
+from ssar.errors import UserError
+from ssar.methods import METHODS, method_class
+from ssar.methods.base import Batch, Method, View
+from ssar.methods.ltg import LTG
+from ssar.models.resnet3d import build
+from ssar.yamlfile import read_yaml
+
+SMALL_HEAD = {"options__projection": [16, 16, 16]}
+
+
+def ltg(**changes: Any) -> Method:
+    return tiny_method(tiny_run("ltg", **{**SMALL_HEAD, **changes}))
+
+
+def touched(method: Method, term: Tensor) -> set[str]:
+    """Names of the child modules that a term gives any gradient."""
+    method.zero_grad(set_to_none=True)
+    term.backward(retain_graph=True)
+    return {
+        name.partition(".")[0] for name, p in method.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0
+    }
+
+
+# --- every method ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_builds_from_its_yaml_steps_and_restores(name: str) -> None:
+    run = tiny_run(name)
+    method = tiny_method(run)
+    batch = tiny_batch(method)
+    optimiser = torch.optim.SGD(method.parameters(), lr=0.01)
+    total(method, batch).backward()
+    assert all(p.grad is not None for p in method.parameters() if p.requires_grad), (
+        "DDP waits for every parameter's gradient"
+    )
+    optimiser.step()
+    method.after_step(0)
+    assert all(not x.requires_grad and x.dim() == 0 for x in method.stats.values())
+
+    other = tiny_method(run, seed=5)
+    other.load_state_dict(method.state_dict())
+    clip = torch.randn(2, 3, 4, 16, 16)
+    assert torch.equal(other.eval().predictor(clip), method.eval().predictor(clip))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_predictor_costs_no_more_than_the_plain_backbone(name: str) -> None:
+    run = tiny_run(name)
+    predictor = tiny_method(run).predictor
+    backbone = build(run.model, CLASSES)
+    assert sum(p.numel() for p in predictor.parameters()) == sum(p.numel() for p in backbone.parameters())
+    clip = torch.randn(2, 3, 4, 16, 16)
+    assert predictor(clip).shape == (2, CLASSES)
+    assert predictor.features(clip).shape == (2, backbone.fc.in_features)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_options_declare_what_the_class_reads(name: str) -> None:
+    run = tiny_run(name)
+    views = tiny_method(run).views
+    assert {view.modality for view in views} == run.options.modalities
+    assert any(view.stream == "unlabelled" for view in views) == run.options.needs_unlabelled
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_thirty_steps_lower_the_loss(name: str) -> None:
+    method = tiny_method(tiny_run(name))
+    batch = tiny_batch(method)
+    optimiser = torch.optim.SGD(method.parameters(), lr=0.05, momentum=0.9)
+    losses = []
+    for _ in range(30):
+        loss = total(method, batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert sum(losses[-3:]) / 3 < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_terms_are_float32_under_mixed_precision(name: str) -> None:
+    method = tiny_method(tiny_run(name))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        terms = method.loss(tiny_batch(method))
+    assert all(term.dtype == torch.float32 and term.isfinite() for term in terms.values())
+
+
+VARIANTS = [(name, v) for name in METHODS for v in read_yaml(METHODS_FOLDER / f"{name}.yaml").get("variants", {})]
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_variants_build_and_differ_from_the_paper(name: str, variant: str) -> None:
+    paper, released = tiny_run(name), tiny_run(name, variant=variant)
+    assert released != paper
+    method = tiny_method(released)
+    assert total(method, tiny_batch(method)).isfinite()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_labelled_and_one_unlabelled_clip_suffice(name: str) -> None:
+    """The smallest micro-batch; two classes are absent from it."""
+    method = tiny_method(tiny_run(name))
+    # at 32 pixels the last map of one clip is a single value per channel, which has no batch statistics
+    assert total(method, tiny_batch(method, labelled=1, unlabelled=1, side=64)).isfinite()
+
+
+@pytest.mark.parametrize("name", ["fixmatch", "ltg"])
+def test_supervised_warm_up_switches_off_the_pseudo_label_terms_alone(name: str) -> None:
+    method = tiny_method(tiny_run(name, train__supervised_warmup_epochs=30))
+    before, after = method.weights(29.99), method.weights(30.0)
+    changed = {term for term in before if before[term] != after[term]}
+    assert changed == {term for term in before if term.startswith("unlabelled")}
+    assert all(before[term] == 0 for term in changed)
+
+
+@pytest.mark.parametrize("name", ["supervised", "fixmatch"])
+@pytest.mark.parametrize("modality", ["rgb", "tg"])
+def test_single_stream_methods_take_either_modality(name: str, modality: str) -> None:
+    run = tiny_run(name, options__modality=modality)
+    assert (
+        {view.modality for view in method_class(name)(run, CLASSES).views} == {modality} == {run.options.test_modality}
+    )
+
+
+def test_unknown_method_is_told_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="Did you mean 'fixmatch'"):
+        method_class("fixmach")
+
+
+# --- LTG ------------------------------------------------------------------------------------------
+
+
+def test_weights_are_eq_11() -> None:
+    method = ltg(options__w_fm=0.5, options__lambda_u=3, options__w_kd=0.7, options__w_clr=0.2)
+    assert method.weights(1e9) == {
+        "labelled_rgb": 0.5,
+        "labelled_tg": 0.5,
+        "unlabelled_rgb": 1.5,
+        "unlabelled_tg": 1.5,
+        "alignment": 0.7,
+        "contrast": 0.2,
+    }
+
+
+@pytest.mark.parametrize("stop_gradient", [True, False])
+def test_where_the_gradient_of_each_term_goes(stop_gradient: bool) -> None:
+    method = ltg(options__threshold=0, options__stop_gradient=stop_gradient)
+    terms = method.loss(tiny_batch(method))
+    assert touched(method, terms["labelled_rgb"]) == {"predictor"}
+    assert touched(method, terms["unlabelled_rgb"]) == {"predictor"}
+    assert touched(method, terms["labelled_tg"]) == {"teacher"}
+    assert touched(method, terms["unlabelled_tg"]) == {"teacher"}
+    assert touched(method, terms["alignment"]) == {"predictor"} | (set() if stop_gradient else {"teacher"})
+    assert touched(method, terms["contrast"]) == {"predictor", "teacher", "project_rgb", "project_tg"}
+
+
+def test_weightless_terms_are_not_computed() -> None:
+    method = ltg(options__w_kd=0, options__w_clr=0)
+    terms = method.loss(tiny_batch(method))
+    assert terms.keys() == method.weights(0).keys() == {
+        "labelled_rgb", "labelled_tg", "unlabelled_rgb", "unlabelled_tg"
+    }  # fmt: skip
+    assert {name for name, _ in method.named_children()} == {"predictor", "teacher"}
+
+
+def test_without_ties_ltg_is_two_fixmatch_side_by_side() -> None:
+    """Pseudo-labels of each modality's own, no alignment, no contrast."""
+    method = ltg(options__pseudo_label="self", options__w_kd=0, options__w_clr=0)
+    assert isinstance(method, LTG)
+    with torch.no_grad():  # sure of different classes, so that it shows whose labels are used
+        method.predictor.fc.bias.copy_(torch.tensor([3.0, 0.0, 0.0]))
+        method.teacher.fc.bias.copy_(torch.tensor([0.0, 3.0, 0.0]))
+    batch = tiny_batch(method)
+    terms = method.loss(batch)
+    for modality, network, suffix in (("rgb", method.predictor, ""), ("tg", method.teacher, "_tg")):
+        fixmatch = tiny_method(tiny_run("fixmatch", options__modality=modality))
+        fixmatch.predictor.load_state_dict(network.state_dict())
+        expected = fixmatch.loss(batch)
+        assert torch.equal(terms[f"labelled_{modality}"], expected["labelled"])
+        assert torch.equal(terms[f"unlabelled_{modality}"], expected["unlabelled"])
+        for name in ("pseudo_rate", "pseudo_accuracy"):
+            assert torch.equal(method.stats[f"{name}{suffix}"], fixmatch.stats[name])
+
+
+@pytest.mark.parametrize(
+    ("source", "average_of", "learns"),
+    [
+        ("rgb", "probabilities", False),
+        ("tg", "probabilities", True),
+        ("average", "probabilities", False),  # (1/3 + 1) / 2 = 0.67
+        ("average", "logits", True),  # softmax(9 / 2) = 0.98
+    ],
+)
+def test_one_pseudo_label_trains_both_networks(source: str, average_of: str, learns: bool) -> None:
+    """Eq. 5: where the chosen prediction is unsure, neither network learns from the clip."""
+    method = ltg(options__pseudo_label=source, options__average_of=average_of, options__threshold=0.8).eval()
+    with torch.no_grad():  # a TG network that is sure of class 1, beside an RGB network that knows nothing
+        method.predictor.fc.weight.zero_()
+        method.teacher.fc.bias.copy_(torch.tensor([0.0, 9.0, 0.0]))  # type: ignore[union-attr,operator]
+    terms = method.loss(tiny_batch(method))
+    assert bool(terms["unlabelled_rgb"] > 0) == bool(terms["unlabelled_tg"] > 0) == learns
+    assert method.stats["pseudo_rate"].item() == float(learns)
+
+
+@pytest.mark.parametrize("term", ["alignment", "contrast"])
+def test_ties_see_labelled_and_weak_clips_but_no_strong_ones(term: str) -> None:
+    """Evaluation mode, so that clips do not meet in batch statistics."""
+    method = ltg().eval()
+    batch = tiny_batch(method)
+    before = method.loss(batch)[term].item()
+    for view in LTG.views:
+        changed = dict(batch.clips)
+        changed[view] = changed[view].flip(-1)
+        after = method.loss(Batch(changed, batch.label, batch.truth, batch.epoch))[term].item()
+        assert (after != pytest.approx(before, rel=1e-6)) == (view.strength == "weak"), view
+
+
+def test_blocks_choose_the_aligned_stages() -> None:
+    method, values = ltg().eval(), []
+    batch = tiny_batch(method)
+    for blocks in ([1], [4], [4, 1]):
+        chosen = ltg(options__blocks=blocks).eval()
+        chosen.load_state_dict(method.state_dict())
+        values.append(chosen.loss(batch)["alignment"].item())
+    assert values[0] != pytest.approx(values[1])
+    assert values[2] == pytest.approx(values[0] + values[1], rel=1e-5)
+
+
+def test_blocks_are_ordered_and_not_empty() -> None:
+    assert tiny_run("ltg", options__blocks=[4, 3]) == tiny_run("ltg", options__blocks=[3, 4])
+    with pytest.raises(UserError, match="`blocks` is empty"):
+        tiny_run("ltg", options__blocks=[])
+    assert tiny_run("ltg", options__blocks=[], options__w_kd=0).options.aligned_blocks == ()
+
+
+def test_eval_mode_pseudo_labels_ignore_dropout_and_leave_no_trace() -> None:
+    method = tiny_method(
+        tiny_run("fixmatch", options__pseudo_label_mode="eval", options__threshold=0, model__dropout=0.5)
+    )
+    batch = tiny_batch(method)
+    weak = batch.clips[View("unlabelled", "rgb", "weak")]
+    expected = method.eval().predictor(weak).argmax(dim=1)
+    method.train()
+    method.loss(batch)
+    assert method.predictor.training
+    assert method.stats["pseudo_accuracy"] == (expected == batch.truth).float().mean()
+
+
+def test_truth_changes_statistics_and_no_term() -> None:
+    method = ltg(options__threshold=0).eval()
+    batch = tiny_batch(method)
+    assert batch.truth is not None
+    terms, stats = method.loss(batch), dict(method.stats)
+    other = method.loss(Batch(batch.clips, batch.label, (batch.truth + 1) % CLASSES, batch.epoch))
+    assert all(torch.equal(terms[name], other[name]) for name in terms)
+    assert method.stats["pseudo_accuracy"] != stats["pseudo_accuracy"]
+
+
+def test_compiled_parts_serve_the_loss() -> None:
+    method = ltg()
+    batch = tiny_batch(method)
+    method.eval()
+    expected = {name: term.item() for name, term in method.loss(batch).items()}
+    method.compile(backend="eager")
+    assert {name: term.item() for name, term in method.loss(batch).items()} == pytest.approx(expected, rel=1e-5)

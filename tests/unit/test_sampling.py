@@ -1,0 +1,68 @@
+"""Which frames make a clip."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssar.data.sampling import train_indices, uniform_indices
+
+LENGTHS = st.integers(1, 400)
+FRAMES = st.integers(1, 16)
+STRIDES = st.integers(1, 12)
+LOOKAHEADS = st.integers(0, 7)
+
+
+@settings(max_examples=200, deadline=None)
+@given(LENGTHS, FRAMES, STRIDES, LOOKAHEADS, st.integers(0, 2**32))
+def test_a_training_clip_stays_in_the_video_and_keeps_its_stride(num_frames, frames, stride, lookahead, seed):
+    num_frames += lookahead
+    found = train_indices(num_frames, frames, stride, np.random.default_rng(seed), lookahead)
+    assert found.shape == (frames,)
+    assert found.min() >= 0
+    assert found.max() <= num_frames - 1 - lookahead
+    assert ((np.diff(found) - stride) % (num_frames - lookahead) == 0).all()
+    if num_frames - lookahead >= frames * stride:
+        assert (np.diff(found) == stride).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(LENGTHS, FRAMES, STRIDES, LOOKAHEADS, st.integers(1, 10))
+def test_uniform_clips_stay_in_the_video_and_are_spread_symmetrically(num_frames, frames, stride, lookahead, clips):
+    num_frames += lookahead
+    found = uniform_indices(num_frames, frames, stride, clips, lookahead)
+    assert found.shape == (clips, frames)
+    assert found.min() >= 0
+    assert found.max() <= num_frames - 1 - lookahead
+    starts, last = found[:, 0], max(num_frames - lookahead - frames * stride, 0)
+    assert (np.diff(starts) >= 0).all()
+    assert starts[-1] <= last
+    assert abs((starts + starts[::-1]) / 2 - last / 2).max() <= 1
+
+
+def test_a_short_video_loops_as_in_the_released_pipeline():
+    found = train_indices(30, 8, 8, np.random.default_rng(0), lookahead=1)
+    assert (found + 1).tolist() == [1, 9, 17, 25, 4, 12, 20, 28]
+
+
+def test_every_start_that_leaves_room_is_drawn_equally_often():
+    rng = np.random.default_rng(0)
+    starts = [train_indices(70, 8, 8, rng, lookahead=1)[0] for _ in range(6000)]
+    counts = np.bincount(starts)
+    assert len(counts) == 70 - 1 - 64 + 1
+    assert abs(counts / 1000 - 1).max() < 0.15
+
+
+def test_uniform_clips_start_half_an_interval_in():
+    # 101 frames leave 38 starts; ten intervals of 3.8 frames
+    assert uniform_indices(101, 8, 8, 10)[:, 0].tolist() == [1, 5, 9, 13, 17, 20, 24, 28, 32, 36]
+
+
+@pytest.mark.parametrize("frames", [1, 7])
+def test_a_video_without_a_successor_frame_is_refused(frames):
+    with pytest.raises(ValueError, match="7 frames later"):
+        train_indices(frames, 8, 8, np.random.default_rng(0), lookahead=7)
+    with pytest.raises(ValueError, match="7 frames later"):
+        uniform_indices(frames, 8, 8, 3, lookahead=7)

@@ -1,0 +1,80 @@
+"""Learning rates against their closed forms, and the arithmetic of steps, epochs and accumulation."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssar.config import OptimConfig, TrainConfig
+from ssar.engine.plan import plan
+from ssar.engine.schedule import Schedule
+from ssar.errors import UserError
+
+
+def test_ltg_cosine_with_linear_warmup_over_180_epochs() -> None:
+    """LTG on UCF-101: lr 0.2, 30 of 180 epochs of warm-up from a tenth; 0.1866 right after it (released code)."""
+    schedule = Schedule(OptimConfig(lr=0.2, warmup_epochs=30), epochs=180)
+    assert schedule.lr(0) == pytest.approx(0.02)
+    assert schedule.lr(15) == pytest.approx(0.2 * (0.1 + 0.9 * 0.5) * 0.5 * (1 + math.cos(math.pi * 15 / 180)))
+    assert schedule.lr(30) == pytest.approx(0.1866, abs=5e-5)
+    assert schedule.lr(90) == pytest.approx(0.1)
+    assert schedule.lr(180) == pytest.approx(0, abs=1e-12)
+
+
+def test_warmup_moves_at_every_step_not_every_epoch() -> None:
+    schedule = Schedule(OptimConfig(lr=1.0, schedule="constant", warmup_epochs=2, warmup_from=0.0), epochs=10)
+    assert [schedule.lr(epoch) for epoch in (0, 0.1, 0.2, 1.9, 2.0, 9.9)] == pytest.approx([0, 0.05, 0.1, 0.95, 1, 1])
+
+
+def test_step_multiplies_at_its_milestones() -> None:
+    schedule = Schedule(OptimConfig(lr=1.0, schedule="step", milestones=(2, 4.5), gamma=0.5), epochs=6)
+    assert [schedule.lr(epoch) for epoch in (0, 1.99, 2, 4.4, 4.5, 6)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=30), st.integers(1, 3))
+def test_plateau_is_that_of_torch_and_resumes(losses: list[float], patience: int) -> None:
+    config = OptimConfig(lr=1.0, schedule="plateau", gamma=0.5, patience=patience)
+    schedule = Schedule(config, epochs=len(losses))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=patience, threshold=0, eps=0)
+    for loss in losses:
+        resumed = Schedule(config, epochs=len(losses))
+        resumed.load_state_dict(schedule.state_dict())
+        schedule = resumed
+        schedule.end_epoch(loss)
+        theirs.step(loss)
+        assert schedule.lr(1) == optimizer.param_groups[0]["lr"]
+
+
+def test_plan_of_ltg_on_ucf101() -> None:
+    """9,537 videos in batches of 40 from 8 GPUs; one GPU reaches the same by accumulating 8 times."""
+    train = TrainConfig(epochs=180, labelled=5, unlabelled=5, global_labelled=40)
+    eight, one = plan(train, 1900, 9537, devices=8), plan(train, 1900, 9537, devices=1)
+    assert (eight.accumulation, one.accumulation) == (1, 8)
+    assert eight.steps == one.steps == math.ceil(180 * 9537 / 40)
+    assert one.unlabelled == 40
+    assert one.epochs == pytest.approx(180, abs=0.005)
+    assert one.epoch(238) == pytest.approx(238 * 40 / 9537)
+
+
+def test_plan_counts_epochs_of_the_labelled_stream_and_given_steps() -> None:
+    by_labelled = plan(TrainConfig(epochs=3, epoch_of="labelled", labelled=4, unlabelled=8), 10, 1000, devices=1)
+    assert by_labelled.steps == math.ceil(3 * 10 / 4)
+    assert plan(TrainConfig(steps=7, labelled=4, unlabelled=8), 10, 1000, devices=1).steps == 7
+
+
+@pytest.mark.parametrize(
+    ("train", "devices", "complaint"),
+    [
+        (TrainConfig(epochs=1, labelled=5, global_labelled=40), 3, "do not divide"),
+        (TrainConfig(epochs=1, epoch_of="unlabelled"), 1, "no unlabelled videos"),
+    ],
+)
+def test_plan_refuses_what_cannot_be_made_up(train: TrainConfig, devices: int, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        plan(train, 10, 0, devices)

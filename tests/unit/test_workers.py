@@ -1,0 +1,123 @@
+"""Parallel work on videos: order, and that nothing that goes wrong with a video goes unnamed or hangs the run."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ssar.data.watchdog import Board, beat
+from ssar.data.workers import in_order
+from ssar.errors import UserError
+
+
+class Task(NamedTuple):
+    video: str
+    number: int
+
+
+TASKS = [Task(f"class/video{number}.avi", number) for number in range(12)]
+
+
+def square(task: Task) -> tuple[int, int]:
+    time.sleep(0.02 if task.number % 3 == 0 else 0)  # so that workers overtake each other
+    return task.number**2, os.getpid()
+
+
+def stumble(task: Task) -> int:
+    """Goes wrong at the sixth video, in the way that its name says."""
+    if task.number == 6:
+        match Path(task.video).stem:
+            case "hangs":
+                time.sleep(600)
+            case "kills":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "fails":
+                raise UserError(f"{task.video} is broken")
+            case "bug":
+                raise RuntimeError("a mistake in the code")
+            case "slow":
+                for _ in range(6):
+                    time.sleep(0.5)
+                    beat()
+    return task.number
+
+
+def run(how: str, workers: int, seconds: float = 60.0) -> list[int]:
+    tasks = [task._replace(video=f"class/{how}.avi") if task.number == 6 else task for task in TASKS]
+    return [result for _, result in in_order(stumble, tasks, workers=workers, seconds=seconds)]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_results_come_in_the_order_of_the_items(workers):
+    found = list(in_order(square, iter(TASKS), workers=workers, seconds=60.0))
+    assert [task for task, _ in found] == TASKS
+    assert [result for _, (result, _) in found] == [task.number**2 for task in TASKS]
+    assert len({pid for _, (_, pid) in found} - {os.getpid()}) == workers
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_failing_video_is_named(workers):
+    with pytest.raises(UserError, match=r"^class/fails.avi is broken$"):
+        run("fails", workers)
+
+
+def test_a_hanging_video_is_named_and_ends_the_run():
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"silent for \d+ s while reading class/hangs.avi"):
+        run("hangs", workers=2, seconds=2.0)
+    assert time.monotonic() - start < 60
+    assert not [child for child in multiprocessing.active_children() if "DataLoader" in child.name]
+
+
+def test_a_dying_process_is_named():
+    with pytest.raises(UserError, match=r"died while reading class/kills.avi"):
+        run("kills", workers=2)
+
+
+def test_a_bug_is_not_dressed_up_as_a_broken_video():
+    with pytest.raises(RuntimeError, match="a mistake in the code"):
+        run("bug", workers=1)
+
+
+def test_long_work_that_shows_signs_of_life_is_left_alone():
+    assert run("slow", workers=1, seconds=2.0) == [task.number for task in TASKS]
+
+
+def test_a_hang_without_workers_is_named_before_the_process_is_killed(root):
+    script = "import test_workers; test_workers.run('hangs', workers=0, seconds=1.0)"
+    paths = [str(root / "workflow"), str(Path(__file__).parent)]
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert "while reading class/hangs.avi" in done.stderr
+
+
+def test_nothing_is_left_running_when_the_consumer_stops_early():
+    results = in_order(square, TASKS, workers=2, seconds=60.0)
+    next(results)
+    results.close()
+    assert not [child for child in multiprocessing.active_children() if "DataLoader" in child.name]
+
+
+def test_the_board_shows_the_longest_work_first():
+    board = Board(3)
+    board.start(2, "a/ü.avi")
+    time.sleep(0.01)
+    board.start(0, "b" * 2000)
+    board.start(1, "c.avi")
+    board.finish(1)
+    assert [entry.video for entry in board.busy()] == ["a/ü.avi", "b" * 1000]
+    assert board.busy()[0].pid == os.getpid()

@@ -1,0 +1,1 @@
+"""Videos on disk: datasets, index, label protocols, decoding, clips and loaders."""

@@ -1,0 +1,118 @@
+"""PyAV: FFmpeg's libraries, exact on every container, available on every platform."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
+
+from ssar.data.reader import scaled_size
+
+
+class PyAVBackend:
+    """Seeks to the keyframe before a wanted frame and decodes forward from there.
+
+    Frames are told apart by their presentation times. Containers without reliable ones (some AVI files) are noticed
+    by a time that is missing or runs backwards, and are then decoded from their start, counting.
+    """
+
+    errors = (av.FFmpegError, EOFError, IndexError, ValueError)
+
+    def __init__(self, path: str, short_side: int | None) -> None:
+        self.path, self.short_side = path, short_side
+        self.times, self.keys = _timetable(path)
+        self.container = av.open(path)
+        self.stream = self.container.streams.video[0]
+        self.stream.codec_context.thread_count = 1
+        self.decoder: Iterator[VideoFrame] = self.container.decode(self.stream)
+        self.passed = -1  # the number of the frame that the decoder put out last
+
+    def decode(self, indices: list[int]) -> np.ndarray:
+        """See Backend."""
+        found = self._by_time(indices) if self.times else None
+        if found is None:
+            self.times = []
+            found = self._by_counting(indices)
+        return np.stack(found)
+
+    def _by_time(self, indices: list[int]) -> list[np.ndarray] | None:
+        """The frames, or None when the presentation times turn out to be wrong."""
+        if indices[-1] >= len(self.times):
+            raise IndexError(f"the video has {len(self.times)} frames")
+        found = []
+        for index in indices:
+            self._approach(index)
+            for frame in self.decoder:
+                if frame.pts is None or frame.pts > self.times[index]:
+                    return None
+                if frame.pts == self.times[index]:
+                    found.append(self._image(frame))
+                    self.passed = index
+                    break
+            else:
+                return None
+        return found
+
+    def _approach(self, index: int) -> None:
+        """Seek if the frame lies behind, or beyond a keyframe that is still ahead."""
+        number, time = self.keys[max(0, bisect_right(self.keys, (index, float("inf"))) - 1)]
+        if self.passed < index and number <= self.passed + 1:
+            return
+        self.container.seek(time, stream=self.stream)
+        self.decoder = self.container.decode(self.stream)
+
+    def _by_counting(self, indices: list[int]) -> list[np.ndarray]:
+        wanted = set(indices)
+        found = []
+        with av.open(self.path) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            for number, frame in enumerate(container.decode(stream)):
+                if number in wanted:
+                    found.append(self._image(frame))
+                if len(found) == len(indices):
+                    return found
+        raise IndexError(f"the video has {number + 1} frames")
+
+    def _image(self, frame: VideoFrame) -> np.ndarray:
+        """The frame upright, as uint8 (H, W, 3)."""
+        turns = quarter_turns(frame)
+        height, width = scaled_size(frame.height, frame.width, self.short_side)
+        scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation=Interpolation.BILINEAR)
+        image = scaled.to_ndarray()
+        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+    def close(self) -> None:
+        """See Backend."""
+        self.container.close()
+
+
+def quarter_turns(frame: VideoFrame) -> int:
+    """How often the image is turned by 90 degrees, counter-clockwise, to stand upright."""
+    return round(frame.rotation / 90) % 4
+
+
+def displayed_size(path: str) -> tuple[int, int]:
+    """Height and width of the upright first frame. Raises av.FFmpegError, IndexError or StopIteration."""
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        frame = next(container.decode(stream))
+        return (frame.width, frame.height) if quarter_turns(frame) % 2 else (frame.height, frame.width)
+
+
+def _timetable(path: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """Presentation times in order, and (number of the frame, decoding time) of the keyframes; empty if unreliable."""
+    with av.open(path) as container:
+        packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
+        entries = [(packet.pts, packet.dts, packet.is_keyframe) for packet in packets]
+    if any(pts is None or dts is None for pts, dts, _ in entries) or len({pts for pts, _, _ in entries}) < len(entries):
+        return [], []
+    times = sorted(pts for pts, _, _ in entries)
+    number = {pts: position for position, pts in enumerate(times)}
+    keys = sorted((number[pts], dts) for pts, dts, is_key in entries if is_key)
+    return (times, keys) if keys and keys[0][0] == 0 else ([], [])

@@ -1,0 +1,77 @@
+"""Decoding one clip: the only code between a list of frame numbers and uint8 tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssar.config import RunConfig, TemporalGradient
+from ssar.data.reader import open_video
+from ssar.data.temporal_gradient import read_with_gradient
+from ssar.data.tg_store import TGStore
+from ssar.errors import UserError
+
+
+class ClipTask(NamedTuple):
+    """Which frames of which video; `seed`, `label` and `number` travel along for whoever asked."""
+
+    video: str  # path relative to the video root
+    indices: np.ndarray  # (T,) int64
+    label: int = 0
+    number: int = 0  # place of the video in its list
+    seed: int = 0
+
+
+class Clip(NamedTuple):
+    """Decoded frames and temporal gradients at the same indices, each uint8 (T, H, W, 3); None: not asked for."""
+
+    frames: Tensor | None
+    tg: Tensor | None
+
+
+class ClipDecoder(NamedTuple):
+    """Decodes a `ClipTask`, and nothing that is not asked for. Can be sent to other processes.
+
+    The reader is opened for each clip, in the process that decodes: a shared decord reader deadlocks after a fork.
+    Raises UserError, naming the video, when it does not decode.
+    """
+
+    root: Path
+    reader: str = "auto"
+    short_side: int | None = None
+    rgb: bool = True
+    tg: TemporalGradient | None = None  # None: no gradients
+    store: TGStore | None = None  # None: gradients are computed from the decoded frames
+
+    def __call__(self, task: ClipTask) -> Clip:
+        stored = self.store.frames(task.video, task.indices) if self.tg and self.store else None
+        if not self.rgb and stored is not None:
+            return Clip(None, torch.from_numpy(stored))
+        reader = open_video(self.root / task.video, self.reader, self.short_side)
+        try:
+            if self.tg is None or stored is not None:
+                frames, tg = reader.frames(task.indices.tolist()), stored
+            else:
+                frames, tg = read_with_gradient(reader, task.indices, self.tg.interval, self.tg.sign)
+        finally:
+            reader.close()
+        if tg is not None and tg.shape != frames.shape:
+            raise UserError(
+                f"{task.video}: temporal gradients are {tg.shape[2]}x{tg.shape[1]} pixels, frames "
+                f"{frames.shape[2]}x{frames.shape[1]}; the store in {self.store and self.store.folder} is of another video"
+            )
+        return Clip(torch.from_numpy(frames) if self.rgb else None, None if tg is None else torch.from_numpy(tg))
+
+
+def run_decoder(
+    config: RunConfig, video_root: Path, store: TGStore | None, reader: str, modalities: frozenset[str]
+) -> ClipDecoder:
+    """The decoder of a run's clips for some modalities. Raises UserError for a store of other gradients."""
+    tg = config.tg if "tg" in modalities else None
+    if tg and store:
+        store.check(config.tg, config.data.tg_codec, config.data.decode_short_side)
+    return ClipDecoder(video_root, reader, config.data.decode_short_side, "rgb" in modalities, tg, store)

@@ -1,0 +1,128 @@
+"""Reading frames of a video file, by number, through one of three decoders.
+
+Frame i is the i-th frame that the decoder puts out, counted from 0, turned upright as the container asks. All
+backends give the same frames: at the native size equal but for single values that differ by rounding (at most 2 of
+255), since all are FFmpeg's decoders and swscale. With `short_side` decord and PyAV differ by less than 0.5 of 255 on
+average; torchcodec converts to RGB before it scales, not after, and differs by about 1 (see docs/datasets.md).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ssar.errors import UserError
+
+BACKENDS = {"decord": "DecordBackend", "pyav": "PyAVBackend", "torchcodec": "TorchCodecBackend"}
+PACKAGES = {"decord": "decord", "pyav": "av", "torchcodec": "torchcodec"}
+
+
+class DecodeError(UserError):
+    """A video, or a frame of it, that does not decode. The message names the video."""
+
+
+class Reader(Protocol):
+    """An open video."""
+
+    def frames(self, indices: Sequence[int]) -> np.ndarray:
+        """Frames as uint8 (len(indices), H, W, 3), RGB. Indices may repeat and come in any order.
+
+        Raises DecodeError that names the video if one of them is not a frame that decodes.
+        """
+
+    def close(self) -> None:
+        """Release the file. The reader cannot be used afterwards."""
+
+
+class Backend(Protocol):
+    """A decoder of one file: `Backend(path, short_side)`; its failures are `errors`."""
+
+    errors: tuple[type[Exception], ...]
+
+    def decode(self, indices: list[int]) -> np.ndarray:
+        """Frames of sorted indices without repetitions, as uint8 (len(indices), H, W, 3)."""
+
+    def close(self) -> None: ...
+
+
+class Video:
+    """A Reader over a backend: orders the indices, so that a file is read forward once, and names it in errors."""
+
+    def __init__(self, path: str, backend: type[Backend] | Any, short_side: int | None) -> None:
+        self.path, self.errors = path, backend.errors
+        try:
+            self.backend: Backend = backend(path, short_side)
+        except self.errors as error:
+            raise DecodeError(f"{path} cannot be opened as a video: {_reason(error)}") from error
+
+    def frames(self, indices: Sequence[int]) -> np.ndarray:
+        """See Reader."""
+        wanted, position = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
+        if not len(wanted) or wanted[0] < 0:
+            raise ValueError(f"frame indices must be given and not negative: {list(indices)}")
+        try:
+            decoded = self.backend.decode(wanted.tolist())
+        except self.errors as error:
+            where = f"frames {wanted[0]} to {wanted[-1]}"
+            raise DecodeError(f"{self.path}: {where} do not decode: {_reason(error)}") from error
+        # most clips ask for sorted frames without repetitions: no copy then
+        return decoded if len(position) == len(wanted) and (np.diff(position) > 0).all() else decoded[position]
+
+    def close(self) -> None:
+        """See Reader."""
+        self.backend.close()
+
+
+def open_video(path: str | os.PathLike[str], backend: str = "auto", short_side: int | None = None) -> Video:
+    """Open a video with one decoding thread, in the process that will read it.
+
+    Args:
+        path: the file.
+        backend: decord, pyav, torchcodec or auto (decord where it is installed, else pyav).
+        short_side: decode at this short side, aspect ratio kept, both sides even; none: the native size.
+
+    Raises:
+        DecodeError: the file is missing or is no video.
+        UserError: the backend is unknown or not installed.
+    """
+    if not Path(path).is_file():
+        raise DecodeError(f"no such video: {path}")
+    return Video(os.fspath(path), _backend(backend_name(backend)), short_side)
+
+
+def backend_name(backend: str) -> str:
+    """The decoder that `auto` stands for on this machine; any other name as it is. For the provenance of a run."""
+    if backend == "auto":
+        return "decord" if importlib.util.find_spec("decord") else "pyav"
+    return backend
+
+
+@cache
+def _backend(name: str) -> type[Backend]:
+    if name not in BACKENDS:
+        raise UserError(f"unknown video reader `{name}`; known: auto, {', '.join(BACKENDS)}")
+    if importlib.util.find_spec(PACKAGES[name]) is None:
+        raise UserError(f"the video reader `{name}` needs the package {PACKAGES[name]}; install it or choose `auto`")
+    module = importlib.import_module(f"ssar.data.backends.{name}")
+    return getattr(module, BACKENDS[name])  # type: ignore[no-any-return]
+
+
+def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    """Height and width at which frames of a video are decoded: the short side as given, both even."""
+    if short_side is None:
+        return height, width
+    factor = short_side / min(height, width)
+    return max(2, 2 * round(height * factor / 2)), max(2, 2 * round(width * factor / 2))
+
+
+def _reason(error: Exception) -> str:
+    """The line of a decoder's message that says something: decord appends a stack trace."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

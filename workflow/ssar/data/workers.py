@@ -1,0 +1,144 @@
+"""Work on videos in parallel processes: results in order, failures by the video's name, never a hang."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.context import BaseContext
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from ssar.data.watchdog import Board, Watch, guarded
+from ssar.errors import UserError
+
+
+class OfVideo(Protocol):
+    """An item of work that belongs to a video."""
+
+    @property
+    def video(self) -> str: ...
+
+
+Item = TypeVar("Item", bound=OfVideo)
+Result = TypeVar("Result")
+
+
+class _Failure(NamedTuple):
+    message: str
+
+
+class _Work(Dataset, Generic[Item, Result]):
+    """What a worker does with an item: note the video on the board, work, hand a user's error back as a value."""
+
+    def __init__(self, work: Callable[[Item], Result], board: Board) -> None:
+        self.work, self.board = work, board
+
+    def __getitem__(self, item: Item) -> Result | _Failure:
+        worker = get_worker_info()
+        row = worker.id if worker else 0
+        self.board.start(row, item.video)
+        try:
+            return self.work(item)
+        except UserError as error:
+            return _Failure(str(error))
+        finally:
+            self.board.finish(row)
+
+
+class _Order(Generic[Item]):
+    """Hands items to the workers and remembers them until their results come back."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self.items = items
+        self.waiting: deque[Item] = deque()
+
+    def __iter__(self) -> Iterator[Item]:
+        for item in self.items:
+            self.waiting.append(item)
+            yield item
+
+
+def _context() -> BaseContext:
+    """Processes that inherit neither threads nor locks nor the accelerator from the one that trains."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # imported once by the server: workers then start in milliseconds and share its memory
+    context.set_forkserver_preload(["torch"])
+    return context
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def in_order(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    seconds: float,
+    ahead: int = 0,
+    pin_memory: bool = False,
+) -> Iterator[tuple[Item, Result]]:
+    """Yield ``(item, work(item))`` in the order of the items, computed by `workers` processes (0: by this one).
+
+    `work` and the items must pickle; tensors in a result travel through shared memory. At least `ahead` items are in
+    the works at any time, so that whoever consumes the results need not wait.
+
+    Raises UserError, naming the video, when `work` raises one, when a process dies, and when one is silent for more
+    than `seconds` (see `ssar.data.watchdog.beat`). With no workers a hang is named on stderr and ends the process.
+    """
+    board = Board(max(workers, 1))
+    task = _Work(work, board)
+    if not workers:
+        with guarded(board, seconds):
+            for item in items:
+                yield item, _checked(task[item])
+        return
+    order = _Order(items)
+    loader = DataLoader(
+        task,
+        batch_size=None,
+        sampler=order,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=_as_is,
+        pin_memory=pin_memory,
+        prefetch_factor=max(2, -(-ahead // workers)),
+        multiprocessing_context=_context(),
+    )
+    watch = Watch(board, seconds)
+    watch.start()
+    results = iter(loader)
+    try:
+        while True:
+            try:
+                result = next(results)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                raise UserError(watch.verdict or _death(board, error)) from error
+            yield order.waiting.popleft(), _checked(result)
+    finally:
+        watch.stop()
+
+
+def _checked(result: Result | _Failure) -> Result:
+    if isinstance(result, _Failure):
+        raise UserError(result.message)
+    return result
+
+
+def _death(board: Board, error: RuntimeError) -> str:
+    """A message for a worker that died. Any other RuntimeError is a bug, and is raised again as it is."""
+    alive = {process.pid for process in multiprocessing.active_children()}
+    dead = [entry for entry in board.busy() if entry.pid not in alive]
+    if not dead and not str(error).startswith("DataLoader worker (pid"):
+        raise error
+    place = f"while reading {dead[0].video}" if dead else "between two videos"
+    return (
+        f"a decoding process died {place}: {error}. Usual causes: no memory or shared memory left (fewer "
+        f"`runtime.workers`, a larger /dev/shm) or a video that crashes the decoder"
+    )

@@ -1,0 +1,178 @@
+"""Training one run: from a split and its videos to model.pt, curves.csv and run.json."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ssar import __version__
+from ssar.augment import Augmenter, make_batch
+from ssar.augment.views import centre
+from ssar.config import RunConfig, canonical, digest
+from ssar.data.loader import RawBatch, precise_bn_batches, training_batches
+from ssar.data.split import Split, read_split
+from ssar.data.tg_store import TGStore
+from ssar.engine import provenance
+from ssar.engine.averaging import precise_bn
+from ssar.engine.checkpoint import Checkpoints
+from ssar.engine.devices import launched
+from ssar.engine.interrupt import Interrupt, leave
+from ssar.engine.logs import Curves
+from ssar.engine.loop import Loop
+from ssar.engine.numerics import settle
+from ssar.engine.plan import Plan, plan
+from ssar.engine.weights import save_model
+from ssar.files import sha256, write_json
+from ssar.methods import method_class
+from ssar.methods.base import Batch, Method
+from ssar.progress import note, track
+from ssar.runtime import Runtime
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Raw = Mapping[str, RawBatch | None]
+
+
+class Feed:
+    """The training data of one process: decoded by the loader, augmented on the device."""
+
+    def __init__(
+        self, config: RunConfig, split: Split, root: Path, store: TGStore | None, runtime: Runtime, fabric: Fabric
+    ) -> None:
+        self.config, self.split, self.root, self.store, self.runtime = config, split, root, store, runtime
+        self.place = {"devices": fabric.world_size, "rank": fabric.global_rank}
+        self.pin = fabric.device.type == "cuda"
+        self.augmenter = Augmenter(config.augment, fabric.device, config.seed)
+
+    def raw(self, start: int, plan: Plan) -> Iterator[Raw]:
+        """The micro-batches from a step on."""
+        steps = range(start, plan.steps)
+        where = (self.config, self.split, self.root, self.store, self.runtime)
+        return training_batches(*where, steps=steps, accumulation=plan.accumulation, pin_memory=self.pin, **self.place)
+
+    def prepare(self, method: Method, raw: Raw, epoch: float) -> tuple[Batch, list[str]]:
+        """The batch on the device and the paths of its videos."""
+        lists = {"labelled": self.split.labelled, "unlabelled": self.split.unlabelled}
+        paths = [lists[name][i].path for name, batch in raw.items() if batch is not None for i in batch.video.tolist()]
+        return make_batch(self.augmenter, raw, method.views, epoch), paths
+
+    def precise_bn_clips(self, interrupt: Interrupt, requeue: bool) -> Iterator[Tensor]:
+        """Batches of training videos as the evaluated network sees test videos: centre crop, no augmentation."""
+        count, weak = self.config.train.precise_bn, self.config.augment.weak
+        where = (self.config, self.split, self.root, self.store, self.runtime)
+        batches = precise_bn_batches(*where, count=count, pin_memory=self.pin, **self.place)
+        for raw in track(batches, count, "precise batch normalisation"):
+            if interrupt.received:
+                leave(interrupt.received, requeue)
+            videos = raw.tg if self.config.options.test_modality == "tg" else raw.frames
+            assert videos is not None
+            clips = [centre(video.to(self.augmenter.device), weak.size, weak.short_side) for video in videos]
+            yield self.augmenter.normalise(torch.stack(clips))
+
+
+def train(
+    config: RunConfig,
+    split_path: str | Path,
+    video_root: str | Path,
+    tg_store: str | Path | None,
+    out_dir: str | Path,
+    state_dir: str | Path,
+    runtime: Runtime,
+) -> None:
+    """Train one run and write ``model.pt``, ``curves.csv`` and ``run.json`` to `out_dir`.
+
+    `tg_store`: manifest of the temporal gradients; None where they are computed at decoding or not needed. The state
+    of an unfinished run lives in `state_dir` and is continued from; TensorBoard's events are there, too.
+
+    Raises UserError for what the user can mend: a split, video or device that does not serve, a state of other
+    settings, a loss that is not finite. Leaves by SystemExit (128 + the signal) on SIGTERM and SIGURG, state saved.
+    """
+    began = time.monotonic()
+    fabric = launched(config, runtime)
+    out, state_dir = Path(out_dir), Path(state_dir)
+    split = read_split(split_path)
+    total = plan(config.train, len(split.labelled), len(split.unlabelled), fabric.world_size)
+    feed = Feed(config, split, Path(video_root), TGStore(tg_store) if tg_store else None, runtime, fabric)
+    checkpoints = Checkpoints(state_dir, f"{digest(canonical(config), 12)}-{sha256(split_path)[:12]}")
+    curves = Curves(state_dir / "tensorboard" if fabric.is_global_zero else None)
+
+    with Interrupt() as interrupt:
+        state = checkpoints.load()
+        earlier: dict[str, Any] = state["record"] if state else {"started": _now(), "attempts": 0}
+        method = _method(fabric, config, split)
+        source = feed.raw(state["step"] if state else 0, total)
+        first = list(itertools.islice(source, 1))  # none when only PreciseBN is left to do
+        batch = feed.prepare(method, first[0], 0.0)[0] if first else None
+        known = earlier["self_test"]["layers_in_fp32"] if state else ()
+        report = settle(fabric, method, config, runtime, batch, known)
+        if config.compile:
+            method.compile()
+        loop = Loop(fabric, method, config, total, runtime, checkpoints, curves, interrupt)
+        if state:
+            loop.load_state_dict(state)
+            note(f"continuing at step {loop.step} of {total.steps}")
+        loop.record = earlier | {"attempts": earlier["attempts"] + 1, "self_test": report}
+        del state, batch
+
+        before = loop.seconds
+        loop.run(itertools.chain(first, source), lambda raw, epoch: feed.prepare(method, raw, epoch))
+        inside = loop.seconds - before
+        predictor: nn.Module = method.predictor if loop.ema is None else loop.ema.module
+        if config.train.precise_bn:
+            loop.save()
+            with fabric.autocast():
+                precise_bn(predictor, feed.precise_bn_clips(interrupt, fabric.is_global_zero))
+    curves.close()
+    if fabric.is_global_zero:
+        save_model(out / "model.pt", config, split.classes, method, predictor)
+        curves.write(out / "curves.csv")
+        seconds = loop.seconds + time.monotonic() - began - inside
+        facts = {"split": {"path": str(split_path), "sha256": sha256(split_path)}, "classes": len(split.classes)}
+        write_json(out / "run.json", _run_json(config, fabric, runtime, loop, seconds) | facts)
+        checkpoints.clear()
+    fabric.barrier()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _method(fabric: Fabric, config: RunConfig, split: Split) -> Method:
+    """The method with its initial weights, equal in all processes, on the device."""
+    torch.manual_seed(config.seed)
+    method: nn.Module = method_class(config.method)(config, len(split.classes))
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        # statistics over the global batch, as LTG's code has them; torch has this for GPUs only
+        method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    return fabric.to_device(method)
+
+
+def _run_json(config: RunConfig, fabric: Fabric, runtime: Runtime, loop: Loop, seconds: float) -> dict[str, Any]:
+    gpus = fabric.world_size if fabric.device.type == "cuda" else 0
+    return {
+        "config": json.loads(canonical(config)),
+        "ssar": __version__,
+        "git": provenance.git_commit(),
+        "versions": provenance.versions(),
+        "reader": runtime.reader,
+        "device": provenance.device_name(fabric.device),
+        "devices": fabric.world_size,
+        "threads": torch.get_num_threads(),
+        "precision": config.precision,
+        **loop.record,
+        "finished": _now(),
+        "seconds": round(seconds, 1),
+        "gpu_hours": round(seconds * gpus / 3600, 4),
+        "steps": loop.step,
+        "epochs": loop.plan.epochs,
+        "peak_memory_bytes": provenance.peak_memory(fabric.device),
+    }

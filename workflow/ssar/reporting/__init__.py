@@ -1,0 +1,1 @@
+"""Tables, figures and ablation summaries, made from the files that the runs left."""

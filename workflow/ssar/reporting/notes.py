@@ -1,0 +1,97 @@
+"""What must stand below a table so that its numbers cannot be misread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+
+from ssar.reporting.results import Cell
+from ssar.reporting.spec import Column, TableSpec
+from ssar.views import Views
+
+DAGGER = "†"
+AVERAGES = {"logits": "logits", "probs": "probabilities"}
+
+
+def notes(
+    spec: TableSpec,
+    columns: Sequence[Column],
+    cells: Sequence[Sequence[Cell]],
+    substitutes: Mapping[str, str],
+    note: str | None,
+    views: str,
+) -> Iterator[str]:
+    """The sentences below a table: scale, protocol, labels, statistics, what is quoted and what is missing."""
+    shown = list(chain.from_iterable(cells))
+    if note:
+        yield note
+    yield from _scale(spec, columns, substitutes)
+    if any(cell.published is not None for cell in shown):
+        yield f"In parentheses: the published value ({spec.source})."
+    if any(cell.quoted for cell in shown):
+        yield f"{DAGGER} Quoted: no run of this project measures this row."
+    if spec.results == "metrics":
+        yield from _statistics(shown)
+        yield from _labels(columns, cells)
+        yield _protocol(Views.from_slug(views))
+    yield from _missing(spec, columns, cells)
+    yield from spec.notes
+
+
+def _scale(spec: TableSpec, columns: Sequence[Column], substitutes: Mapping[str, str]) -> Iterator[str]:
+    if substitutes:
+        pairs = {f"{stands} for {_place(column)}" for column in columns if (stands := substitutes.get(column.key))}
+        yield f"Not comparable with the published values: {'; '.join(sorted(pairs))}."
+    dropped = dict.fromkeys(_place(column) for column in spec.columns if column not in columns)
+    if dropped:
+        yield f"Columns that do not exist at this scale: {', '.join(dropped)}."
+
+
+def _place(column: Column) -> str:
+    return str(column.setting or column.key)
+
+
+def _statistics(shown: Sequence[Cell]) -> Iterator[str]:
+    counts = {cell.summary.n for cell in shown if cell.summary is not None}
+    if counts == {1}:
+        yield "One seed each."
+    elif counts:
+        number = str(max(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+        yield f"Mean ± sample standard deviation over {number} seeds; bold: the best measured mean."
+
+
+def _labels(columns: Sequence[Column], cells: Sequence[Sequence[Cell]]) -> Iterator[str]:
+    """The label protocol of each setting with the draws that its runs used."""
+    draws: dict[tuple[str, str], set[int]] = {}
+    for result in chain.from_iterable(cell.results for row in cells for cell in row):
+        config = result["config"]
+        labels = config["labels"]
+        draws.setdefault((config["dataset"], labels["protocol"]), set()).add(labels.get("draw", 0))
+    texts = [
+        f"{dataset} {protocol} ({'draws' if len(found) > 1 else 'draw'} {', '.join(map(str, sorted(found)))})"
+        for (dataset, protocol), found in sorted(draws.items())
+    ]
+    if texts:
+        yield f"Labels: {'; '.join(texts)}."
+
+
+def _protocol(views: Views) -> str:
+    crops = "the centre crop" if views.crops == 1 else f"{views.crops} crops"
+    size = f" of {views.size} × {views.size} pixels" if views.size else " of the training size"
+    clips = "1 clip" if views.clips == 1 else f"{views.clips} clips"
+    return f"Each test video: {clips}, {crops}{size}, mean of {AVERAGES[views.average]}; last checkpoint."
+
+
+def _missing(spec: TableSpec, columns: Sequence[Column], cells: Sequence[Sequence[Cell]]) -> Iterator[str]:
+    pairs = [
+        (f"{row.key}/{column.key}", cell)
+        for row, line in zip(spec.rows, cells, strict=True)
+        for column, cell in zip(columns, line, strict=True)
+    ]
+    if any(cell.wanted and not cell.results for _, cell in pairs):
+        yield "n/a: not run."
+    if any(cell.undefined for _, cell in pairs):
+        yield "undef.: Top-5 among fewer than 6 classes."
+    incomplete = [f"{name} {len(cell.results)} of {cell.wanted}" for name, cell in pairs if cell.incomplete]
+    if incomplete:
+        yield f"Seeds missing: {', '.join(incomplete)}."

@@ -1,0 +1,34 @@
+"""The one renderer of tables: a declared table and the runs' result files to .tex, .md and .csv."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ssar.files import write_text
+from ssar.reporting.latex import latex
+from ssar.reporting.markdown import markdown
+from ssar.reporting.rendered import build
+from ssar.reporting.spec import TableSpec
+from ssar.reporting.tidy import tidy
+
+
+def render(table: Mapping[str, Any], stem: Path) -> None:
+    """Write `stem`.tex, .md and .csv.
+
+    `table` is what the grid knows of it: "spec" (a TableSpec), "cells" {"row|column": result files, one per seed},
+    "settings" {column: the dataset.labels that stands for it at this scale, or None for nothing}, "note" (why the
+    numbers are not the published ones, or None) and "views" (slug). A result file that is not there is a missing
+    seed. Raises UserError for a damaged one.
+    """
+    cells = table["cells"].items()
+    made = build(
+        TableSpec.model_validate(table["spec"]),
+        {(row, column): [Path(path) for path in paths] for (row, column), paths in ((k.split("|"), p) for k, p in cells)},
+        table["settings"],
+        table["note"],
+        table["views"],
+    )
+    for suffix, text in (("tex", latex(made, stem.name)), ("md", markdown(made)), ("csv", tidy(made))):
+        write_text(stem.with_name(f"{stem.name}.{suffix}"), text)

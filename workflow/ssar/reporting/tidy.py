@@ -1,0 +1,40 @@
+"""A table as tidy csv: one line for each cell."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from ssar.reporting.rendered import RenderedTable
+
+COLUMNS = ("row", "column", "variant", "setting", "metric", "mean", "std", "n", "text", "published", "best", "runs")
+
+
+def tidy(table: RenderedTable) -> str:
+    """`mean`, `std` and `n` over the seeds, `text` for cells of text; what is not known is empty, never 0.
+
+    `runs` names the runs behind the cell, separated by spaces.
+    """
+    file = io.StringIO()
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row, cells, flags in zip(table.spec.rows, table.cells, table.best, strict=True):
+        for column, cell, best in zip(table.columns, cells, flags, strict=True):
+            summary = cell.summary
+            writer.writerow(
+                {
+                    "row": row.key,
+                    "column": column.key,
+                    "variant": row.variant,
+                    "setting": column.setting,
+                    "metric": cell.metric,
+                    "mean": summary and summary.mean,
+                    "std": summary and summary.std,
+                    "n": summary.n if summary else len(cell.results) if cell.wanted else None,
+                    "text": cell.text,
+                    "published": cell.published,
+                    "best": int(best),
+                    "runs": " ".join(result["run"] for result in cell.results),
+                }
+            )
+    return file.getvalue()
