@@ -27,8 +27,9 @@ TARGETS = Targets(GRID)
 P = GRID.paths
 RES = GRID.project.resources
 RUNTIME = canonical(GRID.project.runtime)
-PY = "python"  # that of the active environment, or of the rule's own with --sdm conda
-CLI = f"{PY} {ROOT}/workflow/cli.py"
+
+# `python` is that of the active environment, or of the rule's own with --sdm conda
+shell.prefix('ssar() {{ python "{ROOT}/workflow/cli.py" "$@"; }}; ')
 
 
 include: "rules/data.smk"

@@ -4,32 +4,36 @@
 rule synthact:
     output:
         meta=P.data("{dataset}", "meta.csv"),
-    params:
-        config=lambda w: TARGETS.dataset_json(w.dataset),
     log:
         P.log("synthact", "{dataset}"),
+    conda:
+        "../envs/ssar.yaml"
     threads: RES.data.threads
     resources:
         **resources(RES.data),
+    params:
+        config=lambda w: TARGETS.dataset_json(w.dataset),
     message:
         "generate {wildcards.dataset}"
     shell:
-        "{CLI} synthact --config {params.config:q} --meta {output.meta:q} --jobs {threads} 2> {log:q}"
+        "ssar synthact --config {params.config:q} --meta {output.meta:q} --jobs {threads} 2> {log:q}"
 
 
 rule fetch:
     output:
         P.data("{dataset}", "downloads.json"),
-    params:
-        config=lambda w: TARGETS.dataset_json(w.dataset),
     log:
         P.log("fetch", "{dataset}"),
+    conda:
+        "../envs/ssar.yaml"
     resources:
         **resources(RES.data),
+    params:
+        config=lambda w: TARGETS.dataset_json(w.dataset),
     message:
         "download {wildcards.dataset}"
     shell:
-        "{CLI} fetch --config {params.config:q} --out {output:q} 2> {log:q}"
+        "ssar fetch --config {params.config:q} --out {output:q} 2> {log:q}"
 
 
 rule extract:
@@ -39,12 +43,14 @@ rule extract:
         P.data("{dataset}", "unpacked.json"),
     log:
         P.log("extract", "{dataset}"),
+    conda:
+        "../envs/ssar.yaml"
     resources:
         **resources(RES.data),
     message:
         "unpack {wildcards.dataset}"
     shell:
-        "{CLI} extract --downloads {input:q} --out {output:q} 2> {log:q}"
+        "ssar extract --downloads {input:q} --out {output:q} 2> {log:q}"
 
 
 rule index:
@@ -53,18 +59,20 @@ rule index:
     output:
         index=P.data("{dataset}", "index.csv"),
         report=P.data("{dataset}", "index-report.md"),
-    params:
-        config=lambda w: TARGETS.dataset_json(w.dataset),
-        root=lambda w, input: TARGETS.video_root(w.dataset),
     log:
         P.log("index", "{dataset}"),
+    conda:
+        "../envs/ssar.yaml"
     threads: RES.data.threads
     resources:
         **resources(RES.data),
+    params:
+        config=lambda w: TARGETS.dataset_json(w.dataset),
+        root=lambda w, input: TARGETS.video_root(w.dataset),
     message:
         "decode and index {wildcards.dataset}"
     shell:
-        "{CLI} index --config {params.config:q} --root {params.root:q} --index {output.index:q} "
+        "ssar index --config {params.config:q} --root {params.root:q} --index {output.index:q} "
         "--report {output.report:q} --jobs {threads} 2> {log:q}"
 
 
@@ -73,15 +81,17 @@ rule split:
         index=P.data("{dataset}", "index.csv"),
     output:
         P.split("{dataset}", "{protocol}", "{draw}"),
+    log:
+        P.log("split", "{dataset}.{protocol}.d{draw}"),
+    conda:
+        "../envs/ssar.yaml"
     params:
         config=lambda w: TARGETS.dataset_json(w.dataset),
         labels=lambda w: TARGETS.labels_json(w.dataset, w.protocol, w.draw),
-    log:
-        P.log("split", "{dataset}.{protocol}.d{draw}"),
     message:
         "split {wildcards.dataset} by {wildcards.protocol}, draw {wildcards.draw}"
     shell:
-        "{CLI} split --config {params.config:q} --labels {params.labels:q} --index {input.index:q} "
+        "ssar split --config {params.config:q} --labels {params.labels:q} --index {input.index:q} "
         "--out {output:q} 2> {log:q}"
 
 
@@ -90,17 +100,19 @@ rule extract_tg:
         index=P.data("{dataset}", "index.csv"),
     output:
         P.store("{dataset}", "{interval}", "{sign}"),
+    log:
+        P.log("extract_tg", "{dataset}.n{interval}-{sign}"),
+    conda:
+        "../envs/ssar.yaml"
+    threads: RES.data.threads
+    resources:
+        **resources(RES.data),
     params:
         config=lambda w: TARGETS.dataset_json(w.dataset),
         tg=lambda w: TARGETS.store_json(w.dataset, w.interval, w.sign),
         root=lambda w, input: TARGETS.video_root(w.dataset),
-    log:
-        P.log("extract_tg", "{dataset}.n{interval}-{sign}"),
-    threads: RES.data.threads
-    resources:
-        **resources(RES.data),
     message:
         "temporal gradients of {wildcards.dataset}, n = {wildcards.interval}"
     shell:
-        "{CLI} extract-tg --config {params.config:q} --tg {params.tg:q} --root {params.root:q} "
+        "ssar extract-tg --config {params.config:q} --tg {params.tg:q} --root {params.root:q} "
         "--index {input.index:q} --out {output:q} --jobs {threads} 2> {log:q}"

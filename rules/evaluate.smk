@@ -8,18 +8,20 @@ rule predict:
         store=lambda w: TARGETS.test_store(w.run),
     output:
         P.evaluation("{run}", "{views}", "predictions.npz"),
-    params:
-        root=lambda w, input: TARGETS.run_root(w.run),
-        runtime=lambda w, input: RUNTIME,
     log:
         P.log("predict", "{run}.{views}"),
+    conda:
+        "../envs/ssar.yaml"
     threads: RES.predict.threads
     resources:
         **resources(RES.predict),
+    params:
+        root=lambda w, input: TARGETS.run_root(w.run),
+        runtime=lambda w, input: RUNTIME,
     message:
         "predict with {wildcards.run}, views {wildcards.views}"
     shell:
-        "{CLI} predict --model {input.model:q} --split {input.split:q} --store {input.store:q} "
+        "ssar predict --model {input.model:q} --split {input.split:q} --store {input.store:q} "
         "--root {params.root:q} --views {wildcards.views:q} --out {output:q} --runtime {params.runtime:q} "
         "--threads {threads} 2> {log:q}"
 
@@ -32,10 +34,12 @@ rule metrics:
         P.evaluation("{run}", "{views}", "metrics.json"),
     log:
         P.log("metrics", "{run}.{views}"),
+    conda:
+        "../envs/ssar.yaml"
     message:
         "metrics of {wildcards.run}, views {wildcards.views}"
     shell:
-        "{CLI} metrics --predictions {input.predictions:q} --run {wildcards.run:q} --provenance {input.provenance:q} "
+        "ssar metrics --predictions {input.predictions:q} --run {wildcards.run:q} --provenance {input.provenance:q} "
         "--out {output:q} 2> {log:q}"
 
 
@@ -46,21 +50,25 @@ rule ablation:
         P.ablation("{paper}", "{variant}"),
     log:
         P.log("ablation", "{paper}.{variant}"),
+    conda:
+        "../envs/ssar.yaml"
     message:
         "ablation {wildcards.variant} of {wildcards.paper}"
     shell:
-        "{CLI} ablation --paper {wildcards.paper:q} --variant {wildcards.variant:q} --metrics {input:q} "
+        "ssar ablation --paper {wildcards.paper:q} --variant {wildcards.variant:q} --metrics {input:q} "
         "--out {output:q} 2> {log:q}"
 
 
 rule architecture:
     output:
         P.run("{run}", "architecture.json"),
-    params:
-        config=lambda w: TARGETS.run(w.run).canon,
     log:
         P.log("architecture", "{run}"),
+    conda:
+        "../envs/ssar.yaml"
+    params:
+        config=lambda w: TARGETS.run(w.run).canon,
     message:
         "output sizes of the network of {wildcards.run}"
     shell:
-        "{CLI} architecture --config {params.config:q} --out {output:q} 2> {log:q}"
+        "ssar architecture --config {params.config:q} --out {output:q} 2> {log:q}"

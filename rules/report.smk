@@ -8,14 +8,16 @@ rule table:
         tex=P.table("{stem}", "tex"),
         md=P.table("{stem}", "md"),
         csv=P.table("{stem}", "csv"),
-    params:
-        table=lambda w: TARGETS.table_json(w.stem),
     log:
         P.log("table", "{stem}"),
+    conda:
+        "../envs/ssar.yaml"
+    params:
+        table=lambda w: TARGETS.table_json(w.stem),
     message:
         "table {wildcards.stem}"
     shell:
-        "{CLI} table --table {params.table:q} --out {output.tex:q} 2> {log:q}"
+        "ssar table --table {params.table:q} --out {output.tex:q} 2> {log:q}"
 
 
 rule figure:
@@ -24,15 +26,17 @@ rule figure:
     output:
         pdf=P.figure("{stem}", "pdf"),
         png=P.figure("{stem}", "png"),
-    params:
-        figure=lambda w: TARGETS.figure_json(w.stem),
-        root=lambda w, input: TARGETS.figure_root(w.stem),
     log:
         P.log("figure", "{stem}"),
+    conda:
+        "../envs/ssar.yaml"
     threads: RES.data.threads
     resources:
         **resources(RES.data),
+    params:
+        figure=lambda w: TARGETS.figure_json(w.stem),
+        root=lambda w, input: TARGETS.figure_root(w.stem),
     message:
         "figure {wildcards.stem}"
     shell:
-        "{CLI} figure --figure {params.figure:q} --root {params.root:q} --out {output.pdf:q} 2> {log:q}"
+        "ssar figure --figure {params.figure:q} --root {params.root:q} --out {output.pdf:q} 2> {log:q}"

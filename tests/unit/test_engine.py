@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,8 +40,6 @@ def settings(**changes: Any) -> RunConfig:
         "train": {"steps": 4, "labelled": 2},
         "options": {},
     }
-    import json
-
     return parse_run(json.dumps(values | changes))
 
 
@@ -163,9 +162,6 @@ def test_curves_are_means_of_their_window(looped: Callable[..., Loop], tmp_path:
 def test_a_term_that_is_not_finite_is_named_with_its_videos(looped: Callable[..., Loop]) -> None:
     batches = made_up(4, 2)
     batches[2][0][0, 0, 0, 0, 0] = math.inf
-
-    def broken(raw: Made) -> bool:
-        return not bool(raw[0].isfinite().all())
 
     with pytest.raises(UserError) as caught:
         looped(settings(train={"steps": 2, "labelled": 2, "global_labelled": 4}), batches)

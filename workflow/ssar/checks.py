@@ -67,6 +67,8 @@ def run_problems(run: RunConfig, dataset: DatasetConfig) -> Iterator[str]:
         yield f"key `options.blocks`: {list(options.aligned_blocks)} names a block twice"
     if options.needs_unlabelled and run.labels.protocol == "all" and not run.labels.unlabelled_includes_labelled:
         yield f"method `{run.method}` needs unlabelled videos and labels `all` without the labelled ones leaves none"
+    if run.model.pool2 and run.clip.frames < 2:
+        yield "key `model.pool2`: halving time needs clips of at least 2 frames (`clip.frames`)"
     if run.augment.weak.area[0] > run.augment.weak.area[1] or run.augment.weak.ratio[0] > run.augment.weak.ratio[1]:
         yield "keys `augment.weak.area` and `augment.weak.ratio` are ranges: the lower end comes first"
     if dataset.synthact is not None and "tg" in options.modalities:

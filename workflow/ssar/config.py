@@ -210,7 +210,7 @@ class ModelConfig(Closed):
     width: float = option(1.0, about="multiplier of every stage's channels", source="CMPL §4.3", gt=0)
     stem_kernel: tuple[int, int, int] = option((3, 7, 7), about="first convolution (t, h, w)", source="LTG Table 4")
     stem_stride: tuple[int, int, int] = option((1, 2, 2), about="its stride", source="LTG Table 4")
-    stem_pool: bool = option(True, about="1x3x3 max-pooling after the stem", source="LTG code, LTG Table 4: absent")
+    stem_pool: bool = option(True, about="1x3x3 max-pooling after the stem", source="LTG code; not printed in LTG Table 4, whose sizes need it")
     temporal_kernels: tuple[int, int, int, int] = option(
         (3, 3, 3, 3), about="temporal kernel of each stage's convolutions", source="LTG Table 4"
     )
@@ -222,6 +222,7 @@ class ModelConfig(Closed):
         False, about="2x1x1 max-pooling after the first stage", source="LTG code (mmaction2 default); not in Table 4"
     )
     dropout: Probability = option(0.0, about="dropout before the classifier", source="LTG §4.2: 0.5")
+    bn_eps: float = option(1e-5, about="epsilon of the batch normalisation", source="PyTorch; LTG code: 1e-3", gt=0)
 
 
 # --- optimisation ---------------------------------------------------------------------------------
@@ -229,7 +230,7 @@ class ModelConfig(Closed):
 
 class OptimConfig(Closed):
     name: Literal["sgd", "adam"] = option("sgd", about="optimiser", source="LTG §4.2")
-    lr: float = option(about="peak learning rate, for `batch` clips", gt=0)
+    lr: float = option(about="peak learning rate, for `train.global_labelled` clips", gt=0)
     momentum: Probability = option(0.9, about="momentum of SGD", source="LTG §4.2")
     weight_decay: NonNegative = option(0.0, about="L2 penalty", source="LTG §4.2: 1e-4")
     clip_norm: NonNegative = option(0.0, about="gradient norm limit; 0 is none", source="LTG code: 40")

@@ -34,7 +34,6 @@ def read_with_gradient(
     Every frame that either needs is decoded once. Each index + interval must be a frame of the video.
     """
     current = np.asarray(indices)
-    wanted, position = np.unique(np.concatenate([current, current + interval]), return_inverse=True)
-    decoded = reader.frames(wanted.tolist())
-    frames = decoded[position[: len(current)]]
-    return frames, temporal_gradient(frames, decoded[position[len(current) :]], sign)
+    decoded = reader.frames(np.concatenate([current, current + interval]).tolist())
+    frames, later = np.split(decoded, 2)
+    return frames, temporal_gradient(frames, later, sign)

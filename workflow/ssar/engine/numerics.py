@@ -34,10 +34,13 @@ def settle(
     Returns what run.json tells. Raises UserError naming the layers where the runtime says to refuse.
     """
     dtype = DTYPES[config.precision]
+    setting = f"{config.precision}{', channels_last' if config.channels_last else ''}"
     lines: list[str] = []
     layers = list(known)
     # fp32 in the default format is what the test compares with
     if batch is not None and runtime.self_test != "off" and (dtype != torch.float32 or config.channels_last):
+        # said before: a kernel that writes past its memory ends the process here, rather than hours later
+        note(f"numeric self-test of {setting}")
         clips = {view: clip[:SMALL] for view, clip in batch.clips.items()}
         truth = None if batch.truth is None else batch.truth[:SMALL]
         small = Batch(clips, batch.label[:SMALL], truth, batch.epoch)
@@ -45,7 +48,6 @@ def settle(
         found = fabric.broadcast(found)  # one verdict for all processes
         lines = [str(mismatch) for mismatch in found]
         layers = list(dict.fromkeys([*known, *(mismatch.layer for mismatch in found)]))
-    setting = f"{config.precision}{', channels_last' if config.channels_last else ''}"
     if lines and runtime.self_test == "refuse":
         raise UserError.of(
             f"the numeric self-test of {setting} failed on this machine; choose `precision: 32-true`, or "

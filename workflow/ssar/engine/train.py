@@ -18,6 +18,7 @@ from ssar.augment import Augmenter, make_batch
 from ssar.augment.views import centre
 from ssar.config import RunConfig, canonical, digest
 from ssar.data.loader import RawBatch, precise_bn_batches, training_batches
+from ssar.data.reader import backend_name
 from ssar.data.split import Split, read_split
 from ssar.data.tg_store import TGStore
 from ssar.engine import provenance
@@ -163,7 +164,7 @@ def _run_json(config: RunConfig, fabric: Fabric, runtime: Runtime, loop: Loop, s
         "ssar": __version__,
         "git": provenance.git_commit(),
         "versions": provenance.versions(),
-        "reader": runtime.reader,
+        "reader": backend_name(runtime.reader),
         "device": provenance.device_name(fabric.device),
         "devices": fabric.world_size,
         "threads": torch.get_num_threads(),

@@ -23,9 +23,10 @@ def write_architecture(config: str, out: Path) -> None:
 
 
 def architecture(config: RunConfig) -> dict[str, Any]:
-    """{"frames", "size", "parameters" (of the backbone), "run" and, for conv1 and conv2_x to conv5_x, output and kernels}.
+    """{"frames", "size", "parameters" (without the classifier), "conv1", "conv2_x", ..., "conv5_x"}.
 
-    `output` counts frames in L, the frames of a clip. Computed by a pass over the network without data.
+    A layer is {"output" (`output_size`), "kernels", "channels"}; conv1 includes the max-pooling after it. Computed by
+    a pass over the network without data.
     """
     with torch.device("meta"):
         network = build(config.model, CLASSES).eval()
@@ -59,7 +60,12 @@ def _times(values: Sequence[int]) -> str:
 
 
 def _convolutions(module: nn.Module) -> list[nn.Conv3d]:
-    return [part for part in module.modules() if isinstance(part, nn.Conv3d)]
+    """Those along the main path: projection shortcuts are not listed by the papers."""
+    return [
+        part
+        for name, part in module.named_modules()
+        if isinstance(part, nn.Conv3d) and not name.startswith("downsample")
+    ]
 
 
 def _stem_kernels(network: ResNet3d) -> str:
@@ -71,6 +77,5 @@ def _stem_kernels(network: ResNet3d) -> str:
 def _stage_kernels(stage: nn.Sequential) -> str:
     """The convolutions of a block, and how many blocks: `[3×3×3, 64; 3×3×3, 64] × 2`."""
     blocks = list(stage)
-    # the last block has no projection shortcut, so its convolutions are those that the block is made of
-    inside = "; ".join(f"{_times(part.kernel_size)}, {part.out_channels}" for part in _convolutions(blocks[-1]))
+    inside = "; ".join(f"{_times(part.kernel_size)}, {part.out_channels}" for part in _convolutions(blocks[0]))
     return f"[{inside}] × {len(blocks)}"

@@ -66,13 +66,15 @@ class ResNet3d(nn.Module):
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.dropout = nn.Dropout(config.dropout)
         self.fc = nn.Linear(inputs, num_classes)
-        self._initialise()
+        self._initialise(config.bn_eps)
 
-    def _initialise(self) -> None:
+    def _initialise(self, bn_eps: float) -> None:
         """He initialisation of the convolutions; a small classifier (std 0.01) as in the released LTG code."""
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, nn.BatchNorm3d):
+                module.eps = bn_eps
         nn.init.normal_(self.fc.weight, std=0.01)
         nn.init.zeros_(self.fc.bias)
 

@@ -13,7 +13,7 @@ COLUMNS = ("row", "column", "variant", "setting", "metric", "mean", "std", "n", 
 def tidy(table: RenderedTable) -> str:
     """`mean`, `std` and `n` over the seeds, `text` for cells of text; what is not known is empty, never 0.
 
-    `runs` names the runs behind the cell, separated by spaces.
+    `runs` names the runs behind the cell, separated by spaces; an architecture needs none.
     """
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -34,7 +34,7 @@ def tidy(table: RenderedTable) -> str:
                     "text": cell.text,
                     "published": cell.published,
                     "best": int(best),
-                    "runs": " ".join(result["run"] for result in cell.results),
+                    "runs": " ".join(result["run"] for result in cell.results if "run" in result),
                 }
             )
     return file.getvalue()

@@ -10,21 +10,23 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 
+from ssar.data.backends.timetable import quarter_turns, read_timetable
 from ssar.data.reader import scaled_size
 
 
 class PyAVBackend:
     """Seeks to the keyframe before a wanted frame and decodes forward from there.
 
-    Frames are told apart by their presentation times. Containers without reliable ones (some AVI files) are noticed
-    by a time that is missing or runs backwards, and are then decoded from their start, counting.
+    Frames are told apart by their presentation times. Where a container has no reliable ones (some AVI files), or
+    where they turn out to be wrong while decoding, the video is decoded from its start, counting.
     """
 
     errors = (av.FFmpegError, EOFError, IndexError, ValueError)
 
     def __init__(self, path: str, short_side: int | None) -> None:
         self.path, self.short_side = path, short_side
-        self.times, self.keys = _timetable(path)
+        table = read_timetable(path)
+        self.times, self.keys = table.times, table.keys
         self.container = av.open(path)
         self.stream = self.container.streams.video[0]
         self.stream.codec_context.thread_count = 1
@@ -89,30 +91,3 @@ class PyAVBackend:
     def close(self) -> None:
         """See Backend."""
         self.container.close()
-
-
-def quarter_turns(frame: VideoFrame) -> int:
-    """How often the image is turned by 90 degrees, counter-clockwise, to stand upright."""
-    return round(frame.rotation / 90) % 4
-
-
-def displayed_size(path: str) -> tuple[int, int]:
-    """Height and width of the upright first frame. Raises av.FFmpegError, IndexError or StopIteration."""
-    with av.open(path) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
-        frame = next(container.decode(stream))
-        return (frame.width, frame.height) if quarter_turns(frame) % 2 else (frame.height, frame.width)
-
-
-def _timetable(path: str) -> tuple[list[int], list[tuple[int, int]]]:
-    """Presentation times in order, and (number of the frame, decoding time) of the keyframes; empty if unreliable."""
-    with av.open(path) as container:
-        packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
-        entries = [(packet.pts, packet.dts, packet.is_keyframe) for packet in packets]
-    if any(pts is None or dts is None for pts, dts, _ in entries) or len({pts for pts, _, _ in entries}) < len(entries):
-        return [], []
-    times = sorted(pts for pts, _, _ in entries)
-    number = {pts: position for position, pts in enumerate(times)}
-    keys = sorted((number[pts], dts) for pts, dts, is_key in entries if is_key)
-    return (times, keys) if keys and keys[0][0] == 0 else ([], [])

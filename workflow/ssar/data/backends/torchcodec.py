@@ -7,7 +7,7 @@ import numpy as np
 from torchcodec.decoders import VideoDecoder
 from torchcodec.transforms import Resize
 
-from ssar.data.backends.pyav import displayed_size
+from ssar.data.backends.timetable import read_header
 from ssar.data.reader import scaled_size
 
 
@@ -17,7 +17,10 @@ class TorchCodecBackend:
     errors = (RuntimeError, ValueError, IndexError, av.FFmpegError, StopIteration)
 
     def __init__(self, path: str, short_side: int | None) -> None:
-        resize = [] if short_side is None else [Resize(scaled_size(*displayed_size(path), short_side))]
+        resize = []
+        if short_side is not None:
+            header = read_header(path)
+            resize = [Resize(scaled_size(header.height, header.width, short_side))]
         self.decoder = VideoDecoder(
             path, dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact", transforms=resize
         )

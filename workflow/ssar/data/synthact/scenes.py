@@ -49,12 +49,16 @@ class Scene:
     light: NDArray[np.float64]  # (2,): brightness gradient across the frame, right and down
 
 
-def colours(rng: np.random.Generator, count: int, spread: float = 1.0) -> tuple[tuple[int, int, int], ...]:
+import os
+E = {k: float(v) for k, v in (kv.split("=") for kv in os.environ.get("SYN", "").split(",") if kv)}
+
+
+def colours(rng: np.random.Generator, count: int, spread: float = 1.0, value: tuple[float, float]=(0.15, 1), sat=(.1, 1)) -> tuple[tuple[int, int, int], ...]:
     """Random colours; a small `spread` keeps their hues together."""
     hue = rng.uniform()
     found = []
     for _ in range(count):
-        tone = colorsys.hsv_to_rgb((hue + spread * rng.uniform(-0.5, 0.5)) % 1, rng.uniform(0.1, 1), rng.uniform(0.15, 1))
+        tone = colorsys.hsv_to_rgb((hue + spread * rng.uniform(-0.5, 0.5)) % 1, rng.uniform(*sat), rng.uniform(*value))
         found.append(tuple(round(255 * channel) for channel in tone))
     return tuple(found)
 
@@ -63,18 +67,18 @@ def draw_look(rng: np.random.Generator) -> Look:
     """An actor, its colours and its surroundings."""
     return Look(
         actor=str(rng.choice(list(ACTORS))),
-        palette=colours(rng, TONES),
+        palette=colours(rng, TONES, value=(E.get('av0', .6), 1), sat=(.1, E.get('as1', 1))),
         size=float(rng.uniform(0.28, 0.42)),
         background=str(rng.choice(list(BACKGROUNDS))),
-        tint=colours(rng, 3, spread=0.6),
+        tint=colours(rng, 3, spread=0.6, value=(.05, E.get('bv1', .45))),
         texture=int(rng.integers(2**31)),
     )
 
 
 def draw_scene(look: Look, frames: int, rng: np.random.Generator) -> Scene:
     """Distractors, camera and light for a look."""
-    distractors = [draw_distractor(rng, moving=False) for _ in range(rng.integers(0, int(__import__('os').environ.get('SYN_D', '3')) + 1))]
-    distractors += [draw_distractor(rng, moving=True) for _ in range(rng.integers(0, 3))]
+    distractors = [draw_distractor(rng, moving=False) for _ in range(rng.integers(0, int(E.get('nd', 3)) + 1))]
+    distractors += [draw_distractor(rng, moving=True) for _ in range(rng.integers(0, int(E.get('nm', 2)) + 1))]
     time = np.arange(frames)
     flicker = 0.01 * np.sin(2 * np.pi * (time / rng.uniform(8, 30) + rng.uniform()))
     fade = rng.uniform(-0.12, 0.12) * time / frames
@@ -92,7 +96,7 @@ def draw_distractor(rng: np.random.Generator, moving: bool) -> Distractor:
     direction, speed = rng.uniform(0, 2 * np.pi), rng.uniform(0.002, 0.006) if moving else 0.0
     return Distractor(
         actor=str(rng.choice(list(ACTORS))),
-        palette=colours(rng, TONES),
+        palette=colours(rng, TONES, value=(.6, 1) if moving else (.1, E.get('dv1', .6))),
         size=float(rng.uniform(0.05, 0.1) if moving else rng.uniform(0.2, 0.42)),
         angle=float(rng.uniform(0, 2 * np.pi) if rng.uniform() < 0.5 else 0),
         start=(float(rng.uniform(-0.6, 0.6)), float(rng.uniform(-0.45, 0.45))),
@@ -168,11 +172,8 @@ def enlarge(grid: Image, height: int, width: int) -> Image:
 
 def background(look: Look, height: int, width: int) -> Image:
     """(height, width, 3) in 0..255: the texture blended through the look's three tints, with fine grain."""
-    import os
-    C = float(os.environ.get("SYN_C", "1"))
     rng = np.random.default_rng(look.texture)
     level = BACKGROUNDS[look.background](rng, height, width)[..., None] * 2
     low, middle, high = (np.array(tint, np.float32) for tint in look.tint)
     blend = np.where(level < 1, low * (1 - level) + middle * level, middle * (2 - level) + high * (level - 1))
-    blend = blend.mean((0, 1)) * C + 128 * (1 - C) + C * (blend - blend.mean((0, 1)))
     return (blend + 12 * enlarge(rng.uniform(-1, 1, size=(60, 80)).astype(np.float32), height, width)[..., None]).clip(0, 255)

@@ -1,0 +1,163 @@
+"""Time and memory of the training loop beside a bare PyTorch loop: same network, batch, optimiser and precision.
+
+    python benchmarks/loop.py                      # on the GPU where there is one
+    python benchmarks/loop.py --accelerator cpu --width 0.25 --size 56
+
+Both loops train on one batch that lies decoded on the device, in alternating blocks of steps, so that a change of the
+machine's speed meets both. Prints the seconds per step, their ratio (the median over pairs of blocks), and the peak
+memory of each loop. Both networks are in memory throughout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
+
+import torch
+from lightning_fabric import Fabric
+
+from ssar.config import RunConfig, parse_run
+from ssar.engine import optim
+from ssar.engine.checkpoint import Checkpoints
+from ssar.engine.interrupt import Interrupt
+from ssar.engine.layout import channels_last
+from ssar.engine.logs import Curves
+from ssar.engine.loop import Loop
+from ssar.engine.numerics import DTYPES
+from ssar.engine.plan import plan
+from ssar.methods import method_class
+from ssar.methods.base import Batch, Method, View
+from ssar.runtime import Runtime
+
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class Peak:
+    """Peak memory in MiB since the object was made: allocated on the GPU, else resident in the process."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.cuda = device.type == "cuda"
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            RESET.write_text("5")
+
+    def mib(self) -> float:
+        if self.cuda:
+            return torch.cuda.max_memory_allocated() / 2**20
+        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+
+
+def settings(options: argparse.Namespace) -> RunConfig:
+    """LTG's optimisation of a supervised run."""
+    return parse_run(
+        json.dumps(
+            {
+                "method": "supervised",
+                "version": 1,
+                "dataset": "made-up",
+                "data": {},
+                "labels": {"protocol": "all"},
+                "model": {"depth": options.depth, "width": options.width},
+                "optim": {"lr": 0.01, "weight_decay": 1e-4, "clip_norm": 40.0},
+                "train": {"steps": options.steps, "labelled": options.batch},
+                "precision": options.precision,
+                "channels_last": options.channels_last,
+                "options": {},
+            }
+        )
+    )
+
+
+def bare_loop(method: Method, config: RunConfig, batch: Batch, device: torch.device) -> Callable[[], None]:
+    """The loop that anybody would write for one run, without logs, checks or resuming."""
+    optimizer = optim.build(config.optim, method)
+    (clips,) = batch.clips.values()
+    dtype, mixed = DTYPES[config.precision], config.precision != "32-true"
+    criterion = torch.nn.CrossEntropyLoss()
+
+    def run() -> None:
+        method.train()
+        for _ in range(config.train.steps or 0):
+            with torch.autocast(device.type, dtype=dtype, enabled=mixed):
+                loss = criterion(method.predictor(clips), batch.label)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(method.parameters(), config.optim.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    return run
+
+
+def our_loop(fabric: Fabric, method: Method, config: RunConfig, batch: Batch, folder: Path) -> Callable[[], None]:
+    """The project's loop, with its logs (TensorBoard's, too), checks and clocks."""
+    total = plan(config.train, 1000, 1000, devices=1)
+    curves = Curves(folder / "tensorboard")
+    loop = Loop(fabric, method, config, total, Runtime(), Checkpoints(folder, "benchmark"), curves, Interrupt())
+
+    def run() -> None:
+        loop.step = 0
+        loop.run(itertools.repeat(None), lambda raw, epoch: (batch, ["made-up"]))
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--accelerator", default="auto")
+    parser.add_argument("--precision", default="32-true", choices=sorted(set(DTYPES) - {"16-mixed"}))
+    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--depth", type=int, default=18)
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=20, help="steps of a block")
+    parser.add_argument("--blocks", type=int, default=5, help="pairs of blocks, after one to warm up")
+    options = parser.parse_args()
+
+    config = settings(options)
+    fabric = Fabric(accelerator=options.accelerator, devices=1, precision=config.precision)
+    device = fabric.device
+    torch.backends.cudnn.benchmark = True
+    clips = torch.randn(options.batch, 3, options.frames, options.size, options.size, device=device)
+    label = torch.randint(101, (options.batch,), device=device)
+    batch = Batch({View("labelled", "rgb", "weak"): clips}, label, None, 0.0)
+    methods = [fabric.to_device(method_class("supervised")(config, 101)) for _ in range(2)]
+    if config.channels_last:
+        methods = [channels_last(method) for method in methods]
+
+    with tempfile.TemporaryDirectory() as folder:
+        loops = {
+            "bare": bare_loop(methods[0], config, batch, device),
+            "ssar": our_loop(fabric, methods[1], config, batch, Path(folder)),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in loops}
+        memory: dict[str, float] = {}
+        for block in range(options.blocks + 1):
+            for name, run in loops.items():
+                peak, start = Peak(device), time.perf_counter()
+                run()
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                if block:
+                    seconds[name].append((time.perf_counter() - start) / options.steps)
+                    memory[name] = max(memory.get(name, 0.0), peak.mib())
+    for name in loops:
+        print(f"{name}: {statistics.median(seconds[name]):.4f} s/step, peak memory {memory[name]:.0f} MiB")
+    ratio = statistics.median(ours / bare for ours, bare in zip(seconds["ssar"], seconds["bare"], strict=True))
+    print(f"ssar / bare: time {ratio:.3f}, peak memory {memory['ssar'] / memory['bare']:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""What a figure is drawn from, and which test videos it shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ssar.errors import UserError
+from ssar.reporting.spec import FigureSpec
+
+
+@dataclass(frozen=True)
+class TestVideo:
+    """A test video of the split."""
+
+    path: str  # relative to the video root
+    label: int
+    name: str  # of its class
+    frames: int
+
+
+@dataclass(frozen=True)
+class FigureInputs:
+    """A figure's specification and the files that it may read."""
+
+    spec: FigureSpec
+    video_root: Path
+    split: Path
+    models: dict[str, Path]
+    predictions: dict[str, Path]
+
+    def test_videos(self, min_frames: int) -> list[TestVideo]:
+        """As many as the figure shows, drawn by its seed: of different classes as far as there are enough.
+
+        Raises UserError when no test video has `min_frames` frames.
+        """
+        table = pd.read_csv(self.split, dtype={"path": str, "class": str})
+        table = table[(table["test"] == 1) & (table["frames"] >= min_frames)].sort_values("path")
+        if table.empty:
+            raise UserError(f"{self.split} has no test video of {min_frames} frames or more to draw")
+        shuffled = table.iloc[np.random.default_rng(self.spec.seed).permutation(len(table))]
+        # the first of every class, then the second of every class, ...
+        turn = shuffled.groupby("label").cumcount()
+        chosen = shuffled.assign(turn=turn).sort_values("turn", kind="stable").head(self.spec.videos)
+        columns = zip(chosen["path"], chosen["label"], chosen["class"], chosen["frames"], strict=True)
+        return [TestVideo(path, int(label), name, int(frames)) for path, label, name, frames in columns]

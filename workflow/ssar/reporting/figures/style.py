@@ -1,0 +1,70 @@
+"""How every figure looks: sized for a two-column paper, legible in print, safe for colour-blind readers."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ssar.files import atomic
+from ssar.reporting.spec import FigureSpec
+
+COLUMN, PAGE = 3.5, 7.0
+"""Widths in inches of a column and of a page of two columns."""
+
+POINTS = 7.0
+"""Smallest font size."""
+
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+"""Okabe and Ito's palette for colour-blind readers."""
+
+GREY = "#BBBBBB"
+
+STYLE: dict[str, Any] = {
+    "font.size": POINTS,
+    "axes.titlesize": POINTS,
+    "axes.labelsize": POINTS,
+    "xtick.labelsize": POINTS,
+    "ytick.labelsize": POINTS,
+    "legend.fontsize": POINTS,
+    "axes.linewidth": 0.5,
+    "axes.titlepad": 3.0,
+    "figure.dpi": 100,
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,  # fonts as text, not as shapes
+    "image.interpolation": "nearest",
+}
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """Matplotlib without a display, in the style of the figures."""
+    matplotlib.use("Agg")
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def bare(axes: Axes) -> None:
+    """Remove ticks and frame, keep the labels."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def save(figure: Figure, stem: Path, spec: FigureSpec, note: str | None) -> None:
+    """Write `stem`.pdf and `stem`.png atomically; the caption goes into their metadata, a note below the drawing."""
+    if note:
+        columns = int(figure.get_figwidth() * 25)  # characters of 7 points
+        figure.supxlabel(textwrap.fill(note, columns), fontsize=POINTS, color="#555555")
+    title = f"{spec.caption} After {spec.source}."
+    # no date: the same inputs give the same bytes
+    metadata = {"pdf": {"Title": title, "CreationDate": None}, "png": {"Title": title}}
+    for suffix, values in metadata.items():
+        with atomic(stem.with_name(f"{stem.name}.{suffix}")) as temporary:
+            figure.savefig(temporary, format=suffix, metadata=values)
