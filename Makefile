@@ -19,7 +19,7 @@ help: ## list the targets
 	@echo "  CORES=8 for more than $(CORES) cores; PYTHON=python3.12 for another interpreter; TESTS=tests/unit for some tests"
 
 demo: setup ## train and evaluate on the embedded dataset; tables and figures in results/demo
-	$(RUN) snakemake --cores $(CORES) --rerun-incomplete --configfile config/demo.yaml -- demo
+	$(RUN) snakemake --cores $(CORES) --rerun-incomplete --configfile config/demo.yaml
 
 test: lint ## lint, type-check and test
 	$(RUN) python -m pytest -n $(CORES) --dist worksteal $(TESTS)

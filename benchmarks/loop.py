@@ -99,10 +99,11 @@ def bare_loop(method: Method, config: RunConfig, batch: Batch, device: torch.dev
     return run
 
 
-def our_loop(fabric: Fabric, method: Method, config: RunConfig, batch: Batch, folder: Path) -> Callable[[], None]:
+def our_loop(
+    fabric: Fabric, method: Method, config: RunConfig, batch: Batch, curves: Curves, folder: Path
+) -> Callable[[], None]:
     """The project's loop, with its logs (TensorBoard's, too), checks and clocks."""
     total = plan(config.train, 1000, 1000, devices=1)
-    curves = Curves(folder / "tensorboard")
     loop = Loop(fabric, method, config, total, Runtime(), Checkpoints(folder, "benchmark"), curves, Interrupt())
 
     def run() -> None:
@@ -138,9 +139,10 @@ def main() -> None:
         methods = [channels_last(method) for method in methods]
 
     with tempfile.TemporaryDirectory() as folder:
+        curves = Curves(Path(folder) / "tensorboard")
         loops = {
             "bare": bare_loop(methods[0], config, batch, device),
-            "ssar": our_loop(fabric, methods[1], config, batch, Path(folder)),
+            "ssar": our_loop(fabric, methods[1], config, batch, curves, Path(folder)),
         }
         seconds: dict[str, list[float]] = {name: [] for name in loops}
         memory: dict[str, float] = {}
@@ -153,6 +155,7 @@ def main() -> None:
                 if block:
                     seconds[name].append((time.perf_counter() - start) / options.steps)
                     memory[name] = max(memory.get(name, 0.0), peak.mib())
+        curves.close()
     for name in loops:
         print(f"{name}: {statistics.median(seconds[name]):.4f} s/step, peak memory {memory[name]:.0f} MiB")
     ratio = statistics.median(ours / bare for ours, bare in zip(seconds["ssar"], seconds["bare"], strict=True))

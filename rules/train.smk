@@ -12,7 +12,7 @@ rule train_student:
     log:
         P.log("train_student", "{run}"),
     benchmark:
-        P.results + "/benchmarks/train_student/{run}.tsv"
+        P.benchmark("train_student", "{run}")
     conda:
         "../envs/ssar.yaml"
     threads: RES.train.threads

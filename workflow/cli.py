@@ -103,8 +103,9 @@ def index(args: argparse.Namespace) -> None:
 
 def split(args: argparse.Namespace) -> None:
     """Draw or read the labelled, unlabelled and test videos."""
-    from ssar.config import LabelsConfig
     from ssar.data.protocols import make_split
+
+    from ssar.config import LabelsConfig
 
     labels = LabelsConfig.model_validate_json(args.labels)
     make_split(Path(args.index), _dataset(args), labels, Path(args.out))
@@ -248,7 +249,10 @@ def _parser() -> argparse.ArgumentParser:
     verb(verbs, split, "config", "labels", "index", "out")
     verb(verbs, extract_tg, "config", "tg", "root", "index", "out").add_argument("--jobs", **jobs)
 
-    for action, options in ((train, ("config", "split", "root", "model", "state")), (predict, ("model", "split", "root", "views", "out"))):
+    for action, options in (
+        (train, ("config", "split", "root", "model", "state")),
+        (predict, ("model", "split", "root", "views", "out")),
+    ):
         sub = verb(verbs, action, *options)
         # an empty list of inputs formats to nothing, so the option may stand without a value
         sub.add_argument("--store", nargs="?", help="temporal-gradient store, if the run reads one")

@@ -174,9 +174,10 @@ def test_a_batch_has_exactly_the_views_that_a_method_wants(modalities):
 
 
 def test_a_batch_without_unlabelled_clips_has_no_truth():
-    batch = make_batch(augmenter(), {"labelled": raw_batch([1]), "unlabelled": None}, [View("labelled", "rgb", "weak")], 0)
+    wanted = [View("labelled", "rgb", "weak")]
+    batch = make_batch(augmenter(), {"labelled": raw_batch([1]), "unlabelled": None}, wanted, epoch=0.0)
     assert batch.truth is None
-    assert list(batch.clips) == [View("labelled", "rgb", "weak")]
+    assert list(batch.clips) == wanted
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 70), (70, 40), (48, 48)])

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ssar.config import RunConfig, canonical, parse_run, run_model
 from ssar.errors import UserError
 from ssar.layers import Layer, merged, nested, validate
@@ -99,7 +100,11 @@ def test_all_mistakes_are_told_at_once_with_file_line_and_nearest_key(tmp_path):
     file = tmp_path / "change.yaml"
     file.write_text("options:\n  treshold: 0.5\noptim:\n  lr: fast\naugment.weak.size: 0\n")
     with pytest.raises(UserError) as caught:
-        validate(run_model("fixmatch"), [Layer(RUN, Path("base.yaml")), Layer(read_yaml(file), file, dotted=True)], "mistakes:")
+        validate(
+            run_model("fixmatch"),
+            [Layer(RUN, Path("base.yaml")), Layer(read_yaml(file), file, dotted=True)],
+            "mistakes:",
+        )
     message = str(caught.value)
     assert f"{file}, line 2, key `options.treshold`: unknown key; did you mean `threshold`?" in message
     assert f"{file}, line 4, key `optim.lr`" in message

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,16 +144,16 @@ def test_curves_are_means_of_their_window(looped: Callable[..., Loop], tmp_path:
     batches = made_up(4, 2)
     config = settings(train={"steps": 3, "labelled": 2, "epoch_of": "labelled"})
     loop = looped(config, batches)
-    rows = loop.curves.rows
+    rows = loop.account.curves.rows
     assert [row["step"] for row in rows] == [2, 3]
     assert [row["epoch"] for row in rows] == [0.5, 0.75]
-    reference = looped(settings(train={"steps": 3, "labelled": 2}), batches, checkpoint_minutes=0).curves.rows
+    reference = looped(settings(train={"steps": 3, "labelled": 2}), batches, checkpoint_minutes=0).account.curves.rows
     for ours, theirs in zip(rows, reference, strict=True):
         assert ours["loss"] == pytest.approx(ours["labelled"] + 0.5 * ours["decay"])
         assert (ours["loss"], ours["share"], ours["lr"]) == (theirs["loss"], 1.0, 0.1)
         assert ours["clips_per_second"] > 0
         assert 0 <= ours["data_wait_share"] <= 1
-    loop.curves.write(tmp_path / "curves.csv")
+    loop.account.curves.write(tmp_path / "curves.csv")
     header, first, *_ = (tmp_path / "curves.csv").read_text().splitlines()
     assert header.startswith("step,epoch,lr,loss,labelled,decay,gradient_norm,share")
     assert first.startswith(f"2,0.5,0.1,{rows[0]['loss']}")
@@ -231,7 +231,7 @@ def test_resuming_from_any_checkpoint_repeats_the_rest(looped: Callable[..., Loo
         assert whole.ema is not None
         for ours, theirs in zip(again.ema.parameters(), whole.ema.parameters(), strict=True):
             assert torch.equal(ours, theirs)
-        assert deterministic(again.curves.rows) == deterministic(whole.curves.rows)
+        assert deterministic(again.account.curves.rows) == deterministic(whole.account.curves.rows)
 
 
 def test_exponential_average_written_out() -> None:

@@ -134,6 +134,12 @@ def test_versions_agree() -> None:
     assert f"## {ssar.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "results" / "README.md", *(ROOT / "docs").glob("*.md")])
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
 def imported(code: str) -> set[str]:
     """The heavy modules that a piece of code imports, in a fresh interpreter."""
     report = f"\nimport sys; print('heavy:', *[name for name in {HEAVY} if name in sys.modules])"

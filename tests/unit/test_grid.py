@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import yaml
+
 from ssar.errors import UserError
 from ssar.grid import Grid, build
 from ssar.project import CONFIG
@@ -34,8 +33,8 @@ def test_equal_settings_share_runs(make):
     grid = make()
     targets = Targets(grid)
     # LTG's full model is a row of Table 1, of Table 2 and of Table 3g
-    shared = set(targets.table_inputs("table1")) & set(targets.table_inputs("table2")) & set(
-        targets.table_inputs("table3g")
+    shared = (
+        set(targets.table_inputs("table1")) & set(targets.table_inputs("table2")) & set(targets.table_inputs("table3g"))
     )
     assert len(shared) >= len(grid.project.seeds)
     assert len(ids(grid, "ltg")) == len(grid.project.seeds)
@@ -44,8 +43,12 @@ def test_equal_settings_share_runs(make):
 def test_one_changed_value_changes_exactly_the_runs_that_have_it(make):
     before, after = make(), make(overrides={"ltg-no-stopgrad": {"optim.lr": 0.123}})
     changed = {run for run in before.runs if run not in after.runs}
-    assert changed == {run for _, variant, setting in before.selected() if variant == "ltg-no-stopgrad"
-                       for run in ids(before, variant, setting)}
+    assert changed == {
+        run
+        for _, variant, setting in before.selected()
+        if variant == "ltg-no-stopgrad"
+        for run in ids(before, variant, setting)
+    }
 
 
 def test_retitling_and_reordering_change_no_run(make):
@@ -65,7 +68,10 @@ def test_a_seed_is_a_draw_for_drawn_protocols_only(make):
         ({"sedes": [0]}, "overlay.yaml, line 1, key `sedes`: unknown key; did you mean `seeds`?"),
         ({"overrides": {"ltg": {"options.treshold": 1}}}, "did you mean `threshold`"),
         ({"overrides": {"lgt": {"seed": 1}}}, "did you mean `ltg`"),
-        ({"overrides": {"ltg": {"options.blocks": [4, 5]}}}, "block 5 cannot be aligned, the backbone has blocks 1 to 4"),
+        (
+            {"overrides": {"ltg": {"options.blocks": [4, 5]}}},
+            "block 5 cannot be aligned, the backbone has blocks 1 to 4",
+        ),
         ({"datasets": {"ucf101": {"tg_source": "none"}}}, "reads temporal gradients and ucf101 offers none"),
         (
             {"settings": {SETTING: {"dataset": "synthact", "labels": "per-class-1000"}}},
@@ -94,5 +100,3 @@ def test_every_declared_target_resolves_at_paper_scale_and_in_the_demo():
                 targets.table_inputs(f"{paper.name}/{table}")
             for figure in paper.figures:
                 assert targets.figure_inputs(f"{paper.name}/{figure}")
-
-

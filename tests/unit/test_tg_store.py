@@ -97,10 +97,10 @@ def test_the_manifest_counts_what_is_there(videos, store):
 def test_codecs_give_frames_back(name):
     frame = moving_frames(1, height=41, width=63)[0]
     codec = CODECS[name]
-    found = codec.decode(codec.encode(frame), 41, 63)
-    assert found.shape == frame.shape
-    error = np.abs(found.astype(int) - frame)
-    assert error.mean() < 3 if name == "jpeg" else not error.any()
+    if name == "jpeg":
+        frame = frame[..., :1].repeat(3, axis=2)  # its halved chroma does these saturated blocks no good
+    error = np.abs(codec.decode(codec.encode(frame), 41, 63).astype(int) - frame)
+    assert 0 < error.mean() < 2 if name == "jpeg" else not error.any()
 
 
 def test_an_interrupted_extraction_continues_and_new_settings_start_over(videos, tmp_path):
@@ -112,7 +112,8 @@ def test_an_interrupted_extraction_continues_and_new_settings_start_over(videos,
     (tmp_path / "store.json").unlink()
     make_store(root, tmp_path, jobs=2)
     assert first.stat().st_mtime == 1
-    assert (store.frames(paths[1], [FRAMES - 2]) == make_store(root, tmp_path / "b").frames(paths[1], [FRAMES - 2])).all()
+    afresh = make_store(root, tmp_path / "afresh")
+    assert (store.frames(paths[1], [FRAMES - 2]) == afresh.frames(paths[1], [FRAMES - 2])).all()
     make_store(root, tmp_path, codec="zlib")
     assert first.stat().st_mtime > 1
     assert TGStore(tmp_path).settings.codec == "zlib"

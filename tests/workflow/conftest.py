@@ -124,7 +124,9 @@ class Workspace:
     def planned(self, *targets: str) -> list[str]:
         """`rule:wildcards` of every job that a dry run plans."""
         text = self.run("--dry-run", *targets)
-        return [line.split("rule ")[1].rstrip(":") for line in text.splitlines() if line.startswith(("rule ", "localrule "))]
+        return [
+            line.split("rule ")[1].rstrip(":") for line in text.splitlines() if line.startswith(("rule ", "localrule "))
+        ]
 
 
 @pytest.fixture

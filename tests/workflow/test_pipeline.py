@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from tests.workflow.conftest import TINY, Workspace, with_values
 
 VARIANTS = ("fixmatch-rgb", "ltg")
@@ -69,7 +70,10 @@ def test_a_killed_run_continues_to_the_same_weights(tmp_path: Path, finished: Wo
     space = Workspace(tmp_path)
     space.configure(TINY)
     process = subprocess.Popen(
-        space.command(ABLATIONS[1]), env=space.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        space.command(ABLATIONS[1]),
+        env=space.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 240
     while not list(space.folder.glob("out/state/*/last.ckpt")):

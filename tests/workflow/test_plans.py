@@ -13,8 +13,20 @@ from tests.workflow.conftest import ROOT
 
 def snakemake(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), *arguments],
-        capture_output=True, text=True, timeout=120, check=False,
+        [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            str(ROOT / "Snakefile"),
+            "--directory",
+            str(folder),
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -38,8 +50,15 @@ def test_table2_is_planned_from_download_to_table(tmp_path: Path):
 def test_an_ablation_plans_its_own_jobs_only(tmp_path: Path):
     planned = jobs(snakemake(tmp_path, "-n", "results/ablations/ltg/no-stopgrad.json"))
     assert planned == {
-        "fetch": 1, "extract": 1, "index": 1, "split": 1, "extract_tg": 1,
-        "train_student": 3, "predict": 3, "metrics": 3, "ablation": 1,
+        "fetch": 1,
+        "extract": 1,
+        "index": 1,
+        "split": 1,
+        "extract_tg": 1,
+        "train_student": 3,
+        "predict": 3,
+        "metrics": 3,
+        "ablation": 1,
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, create_model, model_validator
 
@@ -210,7 +210,11 @@ class ModelConfig(Closed):
     width: float = option(1.0, about="multiplier of every stage's channels", source="CMPL §4.3", gt=0)
     stem_kernel: tuple[int, int, int] = option((3, 7, 7), about="first convolution (t, h, w)", source="LTG Table 4")
     stem_stride: tuple[int, int, int] = option((1, 2, 2), about="its stride", source="LTG Table 4")
-    stem_pool: bool = option(True, about="1x3x3 max-pooling after the stem", source="LTG code; not printed in LTG Table 4, whose sizes need it")
+    stem_pool: bool = option(
+        True,
+        about="1x3x3 max-pooling after the stem",
+        source="LTG code; not printed in LTG Table 4, whose sizes need it",
+    )
     temporal_kernels: tuple[int, int, int, int] = option(
         (3, 3, 3, 3), about="temporal kernel of each stage's convolutions", source="LTG Table 4"
     )
@@ -253,7 +257,9 @@ class TrainConfig(Closed):
     labelled: Positive = option(5, about="labelled clips per device and micro-batch (B_l)", source="LTG §4.2")
     unlabelled: Positive = option(5, about="unlabelled clips per device and micro-batch (B_u)", source="LTG §4.2")
     global_labelled: Positive | None = option(
-        None, about="labelled clips per optimiser step over all devices; reached by accumulation", source="LTG §4.2: 8 GPUs"
+        None,
+        about="labelled clips per optimiser step over all devices; reached by accumulation",
+        source="LTG §4.2: 8 GPUs",
     )
     supervised_warmup_epochs: NonNegative = option(
         0.0, about="first epochs without the pseudo-label loss", source="LTG Table 3f"

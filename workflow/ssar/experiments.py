@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ssar.errors import UserError
-from ssar.layers import Layer, merged, validate
+from ssar.layers import Layer, validate
 from ssar.options import Closed, option
 from ssar.project import CONFIG
 from ssar.reporting.spec import FigureSpec, TableSpec

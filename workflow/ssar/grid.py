@@ -18,7 +18,6 @@ from ssar.config import DataIdentity, DatasetConfig, ListFile, RunConfig, canoni
 from ssar.errors import UserError
 from ssar.experiments import Experiment, Paper, load_paper
 from ssar.layers import Layer, validate
-from ssar.methods import entry
 from ssar.paths import Paths, sign_slug
 from ssar.project import CONFIG, Project, Setting, dataset_layers, dataset_names, load_project
 from ssar.yamlfile import read_yaml
@@ -143,18 +142,14 @@ class Grid:
             problems = list(protocol_problems(setting.dataset, dataset, setting.labels))
             if not problems:
                 base = self._validated(paper, variant, name, setting, dataset)
-                problems = [
-                    f"{paper.file}, variant `{variant}`: {problem}" for problem in run_problems(base, dataset)
-                ]
+                problems = [f"{paper.file}, variant `{variant}`: {problem}" for problem in run_problems(base, dataset)]
                 self._selected[key] = [self._seeded(base, seed) for seed in self.project.seeds]
         except UserError as error:
             problems = str(error).splitlines()[1:] or [str(error)]
             problems = [problem.removeprefix("  - ") for problem in problems]
         self._problems |= dict.fromkeys(problems)
 
-    def _validated(
-        self, paper: Paper, variant: str, name: str, setting: Setting, dataset: DatasetConfig
-    ) -> RunConfig:
+    def _validated(self, paper: Paper, variant: str, name: str, setting: Setting, dataset: DatasetConfig) -> RunConfig:
         experiment = paper.experiments[variant]
         layers = list(self._layers(paper, variant, experiment, name))
         fixed: dict[str, Any] = {

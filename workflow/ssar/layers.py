@@ -127,9 +127,7 @@ def _model_at(model: type[BaseModel], key: KeyPath) -> type[BaseModel] | None:
     return current
 
 
-def explain(
-    error: ValidationError, model: type[BaseModel], layers: Sequence[Layer]
-) -> list[str]:
+def explain(error: ValidationError, model: type[BaseModel], layers: Sequence[Layer]) -> list[str]:
     """One line for each problem: where it is, what is wrong, and the nearest valid key or value."""
     lines = []
     for problem in error.errors():

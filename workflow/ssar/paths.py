@@ -43,6 +43,10 @@ class Paths:
     def figure(self, stem: str, suffix: str) -> str:
         return f"{self.results}/figures/{stem}.{suffix}"
 
+    def benchmark(self, *parts: str) -> str:
+        """Time and memory of a job, as Snakemake measures them."""
+        return f"{self.results}/benchmarks/{'/'.join(parts)}.tsv"
+
     def log(self, *parts: str) -> str:
         return f"{self.results}/logs/{'/'.join(parts)}.log"
 

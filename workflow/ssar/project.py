@@ -85,7 +85,9 @@ def dataset_layers(name: str, project: Project, files: Sequence[Path]) -> list[L
     layers = [Layer(read_yaml(file), file)] if file.is_file() else []
     if name in project.datasets:
         key = ("datasets", name)
-        where = next((path for path in reversed(files) if name in read_yaml(path).get("datasets", {})), Path("--config"))
+        where = next(
+            (path for path in reversed(files) if name in read_yaml(path).get("datasets", {})), Path("--config")
+        )
         layers.append(Layer(project.datasets[name], where, key))
     return layers
 

@@ -120,7 +120,9 @@ class Targets:
     def table_json(self, stem: str) -> str:
         """A table with the metrics files of each of its cells: the one parameter of the table rule."""
         paper, name = self._stem(stem)
-        declared = self._declared("table", self.grid.papers[paper].tables if paper in self.grid.papers else {}, stem, name)
+        declared = self._declared(
+            "table", self.grid.papers[paper].tables if paper in self.grid.papers else {}, stem, name
+        )
         cells = {
             f"{row}|{column}": self.grid.results(paper, variant, setting, declared.results)
             for row, column, variant, setting in declared.cells()
@@ -187,4 +189,3 @@ class Targets:
 
     def figure_stems(self) -> list[str]:
         return [f"{paper.name}/{name}" for paper in self.grid.papers.values() for name in paper.figures]
-

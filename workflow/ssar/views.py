@@ -32,7 +32,8 @@ class Views:
         match = TEXT.fullmatch(text)
         if match is None:
             raise UserError(f"views `{text}`: expected CLIPSxCROPS or CLIPSxCROPS@SIZE, e.g. 10x3@256 or 10x1")
-        return cls._checked(text, *match.groups(), average)
+        clips, crops, size = match.groups()
+        return cls._checked(text, clips, crops, size, average)
 
     @classmethod
     def from_slug(cls, slug: str) -> Views:

@@ -28,15 +28,15 @@ _Loader.add_implicit_resolver(
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: dict[Any, int] = {}
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node)
         line = key_node.start_mark.line + 1
         if key in seen:
             raise yaml.constructor.ConstructorError(
                 None, None, f"key {key!r} is given twice, on lines {seen[key]} and {line}", key_node.start_mark
             )
         seen[key] = line
-    loader.flatten_mapping(node)  # type: ignore[no-untyped-call]
-    return loader.construct_mapping(node, deep=True)  # type: ignore[no-untyped-call]
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)

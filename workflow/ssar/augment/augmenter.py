@@ -29,7 +29,7 @@ class Augmenter:
 
     def __init__(self, config: Augment, device: torch.device | str = "cpu", seed: int = 0) -> None:
         self.config, self.device = config, torch.device(device)
-        mean, std = (torch.tensor(values, device=self.device)[:, None, None, None] for values in (config.mean, config.std))
+        mean, std = (torch.tensor(v, device=self.device)[:, None, None, None] for v in (config.mean, config.std))
         self.scale, self.shift = 1 / std, -mean / std
         self.signs = {
             modality: strong.draw_signs(generator(Purpose.SIGNS, seed, purpose))

@@ -61,8 +61,8 @@ class ClipDecoder(NamedTuple):
             reader.close()
         if tg is not None and tg.shape != frames.shape:
             raise UserError(
-                f"{task.video}: temporal gradients are {tg.shape[2]}x{tg.shape[1]} pixels, frames "
-                f"{frames.shape[2]}x{frames.shape[1]}; the store in {self.store and self.store.folder} is of another video"
+                f"{task.video}: stored temporal gradients are {tg.shape[2]}x{tg.shape[1]} pixels, but frames "
+                f"{frames.shape[2]}x{frames.shape[1]}; the video or the decoder has changed: extract them anew"
             )
         return Clip(torch.from_numpy(frames) if self.rgb else None, None if tg is None else torch.from_numpy(tg))
 

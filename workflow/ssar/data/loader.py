@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,11 +21,13 @@ from ssar.config import ClipConfig, RunConfig
 from ssar.data.clips import Clip, ClipDecoder, ClipTask, run_decoder
 from ssar.data.sampling import train_indices
 from ssar.data.seeds import Purpose, derived_seed, generator
-from ssar.data.split import Split, Video
 from ssar.data.tg_store import TGStore
 from ssar.data.workers import in_order
 from ssar.errors import UserError
 from ssar.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ssar.data.split import Split, Video
 
 STREAMS = ("labelled", "unlabelled", "precise_bn")
 """Names of the streams; the place of a name is part of the stream's random numbers."""

@@ -1,9 +1,10 @@
 """Reading frames of a video file, by number, through one of three decoders.
 
-Frame i is the i-th frame that the decoder puts out, counted from 0, turned upright as the container asks. All
-backends give the same frames: at the native size equal but for single values that differ by rounding (at most 2 of
-255), since all are FFmpeg's decoders and swscale. With `short_side` decord and PyAV differ by less than 0.5 of 255 on
-average; torchcodec converts to RGB before it scales, not after, and differs by about 1 (see docs/datasets.md).
+Frame i is the i-th frame that a decoder puts out from the start of the file, counted from 0, turned upright as the
+container asks. All backends give the same frames: at the native size equal but for single values that differ by
+rounding (at most 2 of 255), since all are FFmpeg's decoders and swscale. With `short_side` decord and PyAV differ by
+less than 1 of 255 on average in natural videos; torchcodec converts to RGB before it scales, not after, and differs
+by less than 2. A backend that would seek to other frames than asked for (see `suits`) leaves a video to PyAV.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+import av
 import numpy as np
 
+from ssar.data.backends.timetable import read_header, read_timetable
 from ssar.errors import UserError
 
 BACKENDS = {"decord": "DecordBackend", "pyav": "PyAVBackend", "torchcodec": "TorchCodecBackend"}
@@ -42,7 +45,7 @@ class Reader(Protocol):
 
 
 class Backend(Protocol):
-    """A decoder of one file: `Backend(path, short_side)`; its failures are `errors`."""
+    """A decoder of one file: `Backend(path, size)`, where `size` is the upright height and width to scale to."""
 
     errors: tuple[type[Exception], ...]
 
@@ -55,12 +58,17 @@ class Backend(Protocol):
 class Video:
     """A Reader over a backend: orders the indices, so that a file is read forward once, and names it in errors."""
 
-    def __init__(self, path: str, backend: type[Backend] | Any, short_side: int | None) -> None:
-        self.path, self.errors = path, backend.errors
+    def __init__(self, path: str, backend: Any, short_side: int | None) -> None:
+        self.path = path
+        self.errors = (av.FFmpegError, IndexError, StopIteration, *backend.errors)
         try:
-            self.backend: Backend = backend(path, short_side)
+            header = read_header(path)
+            if header.reordered and not backend.suits(read_timetable(path)):
+                backend = _backend("pyav")
+            size = None if short_side is None else scaled_size(header.height, header.width, short_side)
+            self.backend: Backend = backend(path, size)
         except self.errors as error:
-            raise DecodeError(f"{path} cannot be opened as a video: {_reason(error)}") from error
+            raise DecodeError(f"{path} cannot be read as a video: {_reason(error)}") from error
 
     def frames(self, indices: Sequence[int]) -> np.ndarray:
         """See Reader."""
@@ -73,7 +81,7 @@ class Video:
             where = f"frames {wanted[0]} to {wanted[-1]}"
             raise DecodeError(f"{self.path}: {where} do not decode: {_reason(error)}") from error
         # most clips ask for sorted frames without repetitions: no copy then
-        return decoded if len(position) == len(wanted) and (np.diff(position) > 0).all() else decoded[position]
+        return decoded if np.array_equal(position, np.arange(len(wanted))) else decoded[position]
 
     def close(self) -> None:
         """See Reader."""
@@ -105,19 +113,17 @@ def backend_name(backend: str) -> str:
 
 
 @cache
-def _backend(name: str) -> type[Backend]:
+def _backend(name: str) -> Any:
     if name not in BACKENDS:
         raise UserError(f"unknown video reader `{name}`; known: auto, {', '.join(BACKENDS)}")
     if importlib.util.find_spec(PACKAGES[name]) is None:
         raise UserError(f"the video reader `{name}` needs the package {PACKAGES[name]}; install it or choose `auto`")
     module = importlib.import_module(f"ssar.data.backends.{name}")
-    return getattr(module, BACKENDS[name])  # type: ignore[no-any-return]
+    return getattr(module, BACKENDS[name])
 
 
-def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
-    """Height and width at which frames of a video are decoded: the short side as given, both even."""
-    if short_side is None:
-        return height, width
+def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """Height and width with a short side as given and the aspect ratio kept, both rounded to even numbers."""
     factor = short_side / min(height, width)
     return max(2, 2 * round(height * factor / 2)), max(2, 2 * round(width * factor / 2))
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ssar.config import DatasetConfig, TemporalGradient, TGCodec
 from ssar.data import tg_file
-from ssar.data.reader import open_video
+from ssar.data.reader import backend_name, open_video
 from ssar.data.temporal_gradient import Sign, temporal_gradient
 from ssar.data.watchdog import beat
 from ssar.data.workers import in_order
@@ -59,7 +59,7 @@ class TGStore:
                 f"{manifest} is not the manifest of a finished store of temporal gradients ({error!r}); extract it anew"
             ) from error
         if self.settings.version != VERSION:
-            raise UserError(f"{manifest} has version {self.settings.version}, this code reads {VERSION}; extract it anew")
+            raise UserError(f"{manifest} is of version {self.settings.version}, not {VERSION}; extract it anew")
 
     def check(self, tg: TemporalGradient, codec: TGCodec, short_side: int | None) -> None:
         """Raise UserError unless the store holds gradients of exactly these settings."""
@@ -106,8 +106,8 @@ class _Extraction(NamedTuple):
     reader: str
 
     def __call__(self, item: _Video) -> int | str:
-        path = video_file(self.folder, item.video)
-        header: dict[str, Any] = {**self.settings._asdict(), "count": item.count(self.settings.interval), "sha1": item.sha1}
+        path, count = video_file(self.folder, item.video), item.count(self.settings.interval)
+        header: dict[str, Any] = {**self.settings._asdict(), "count": count, "sha1": item.sha1}
         try:
             if not tg_file.holds(path, header):
                 tg_file.write(path, header, self._gradients(item))
@@ -131,13 +131,20 @@ class _Extraction(NamedTuple):
 
 
 def extract(
-    dataset: DatasetConfig, tg: TemporalGradient, index: Path, root: Path, out: Path, jobs: int, runtime: Runtime
+    dataset: DatasetConfig,
+    tg: TemporalGradient,
+    index: Path,
+    root: Path,
+    out: Path,
+    jobs: int,
+    runtime: Runtime | None = None,
 ) -> None:
     """Write the gradients of every video of `index` (csv) under `root` to the store whose manifest is `out`.
 
     Resumable: files that an interrupted extraction finished are kept where video and settings are the same. The
     manifest is written last. Raises UserError that lists all videos that fail, or names one that hangs.
     """
+    runtime = runtime or Runtime()
     settings = Settings(tg.interval, tg.sign, dataset.tg_codec, dataset.decode_short_side)
     table = pd.read_csv(index, usecols=["path", "frames", "sha1"], dtype={"path": str, "frames": int, "sha1": str})
     items = [_Video(row.path, row.frames, row.sha1) for row in table.itertuples()]
@@ -152,6 +159,6 @@ def extract(
     if problems:
         raise UserError.of(f"{len(problems)} of {len(items)} videos gave no temporal gradients:", problems)
     count = sum(item.count(tg.interval) for item in items)
-    made = {"reader": runtime.reader, "index_sha256": sha256(index), "videos": len(items), "frames": count, "bytes": size}
-    write_json(out, {**settings._asdict(), **made})
+    made = {"reader": backend_name(runtime.reader), "index_sha256": sha256(index)}
+    write_json(out, {**settings._asdict(), **made, "videos": len(items), "frames": count, "bytes": size})
     note(f"{out}: {len(items)} videos, {count} gradients, {size / 1e6:.1f} MB as {settings.codec}")

@@ -22,7 +22,7 @@ def launched(config: RunConfig, runtime: Runtime) -> Fabric:
     """
     # imported here: it takes seconds, and evaluation shares this package
     from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments import LightningEnvironment
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     if runtime.threads is not None:

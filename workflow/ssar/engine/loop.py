@@ -1,4 +1,4 @@
-"""The training loop: optimisation, logging and resuming. Equations are the method's, decoding the loader's.
+"""The training loop: optimisation and resuming. Equations are the method's, decoding the loader's.
 
 A step is a function of the state before it and of its number alone: its data comes from (seed, step), and so does
 the global random state, which is set anew at every step. A run that was killed and continues from a checkpoint
@@ -11,22 +11,23 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ssar.config import RunConfig
 from ssar.engine import optim
+from ssar.engine.account import Account
 from ssar.engine.averaging import exponential_average
 from ssar.engine.checkpoint import Checkpoints
 from ssar.engine.interrupt import Interrupt, leave
-from ssar.engine.logs import Curves, Window
+from ssar.engine.logs import Curves
 from ssar.engine.objective import Objective, Sealed, weighted_sum
 from ssar.engine.plan import Plan
-from ssar.engine.reading import Pending, Queued, Values
+from ssar.engine.reading import Pending, Queued
 from ssar.engine.schedule import Schedule
-from ssar.errors import UserError
 from ssar.methods.base import Batch, Method
 from ssar.progress import Meter
 from ssar.runtime import Runtime
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Raw = TypeVar("Raw")
+Prepare = Callable[[Raw, float], tuple[Batch, Sequence[str]]]
 
 FP16_SKIPS = 20
 """Steps in a row that 16-mixed may skip while it looks for a loss scale; each halves it."""
@@ -43,6 +45,16 @@ FP16_SKIPS = 20
 def step_seed(seed: int, step: int, rank: int) -> int:
     """Seed of the global random state in one step of one process: dropout and whatever else a method draws."""
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def reseed(device: torch.device, seed: int) -> None:
+    """Set the global random state of the host and of the device.
+
+    Not by `torch.manual_seed`: where CUDA is not in use it notes each call, with a stack trace, for a later start.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
 
 
 class Loop:
@@ -59,20 +71,21 @@ class Loop:
         curves: Curves,
         interrupt: Interrupt,
     ) -> None:
-        self.fabric, self.method, self.config, self.plan, self.runtime = fabric, method, config, plan, runtime
-        self.checkpoints, self.curves, self.interrupt = checkpoints, curves, interrupt
+        self.fabric, self.method, self.config, self.plan = fabric, method, config, plan
+        self.checkpoints, self.interrupt = checkpoints, interrupt
         self.objective, self.optimizer = fabric.setup(Objective(method), optim.build(config.optim, method))
         self.ema = exponential_average(method.predictor, config.train.ema) if config.train.ema > 0 else None
         self.schedule = Schedule(config.optim, plan.epochs)
-        self.window, self.epoch_loss = Window(), Window()
-        self.clips = plan.labelled + (plan.unlabelled if config.options.needs_unlabelled else 0)
-        self.step, self.seconds, self.skipped = 0, 0.0, 0
+        clips = plan.labelled + (plan.unlabelled if config.options.needs_unlabelled else 0)
+        skips = FP16_SKIPS if config.precision == "16-mixed" else 0
+        self.account = Account(plan, curves, clips, runtime.log_every, skips)
+        self.patience = 60 * runtime.checkpoint_minutes
+        self.step, self.saved = 0, time.monotonic()
         self.record: dict[str, Any] = {}
         """What run.json has to tell of all attempts."""
         self.pending: Pending | None = None
-        self.tick = self.saved = time.monotonic()
 
-    def run(self, source: Iterator[Raw], prepare: Callable[[Raw, float], tuple[Batch, Sequence[str]]]) -> None:
+    def run(self, source: Iterator[Raw], prepare: Prepare[Raw]) -> None:
         """Train from the current step to the end of the plan.
 
         `source` yields micro-batches as decoded, from that step on; `prepare` makes of one, at a fractional epoch,
@@ -80,25 +93,27 @@ class Loop:
         finite; leaves by SystemExit, state saved, when the process was asked to stop.
         """
         self.objective.train()
-        self.tick = self.saved = time.monotonic()
+        self.account.start()
+        self.saved = time.monotonic()
         with Meter(self.plan.steps, "training", self.step) as meter:
             while self.step < self.plan.steps:
                 before, self.pending = self.pending, self._advance(source, prepare)
                 self.step += 1
                 # one process answers at once; several agree through the numbers that they exchange, a step later
-                requests = self._requests() if self.fabric.world_size == 1 else []
+                requests: Sequence[float] = self._requests() if self.fabric.world_size == 1 else ()
                 if before is not None:
-                    values = self._note(before.values())
-                    requests = requests or list(values.requests)
+                    values = before.values()
+                    self.account.take(values)
+                    requests = requests or values.requests
                 self._end_epoch()
                 if any(requests):
                     self._act(requests)
-                meter.advance(detail=self.detail)
+                meter.advance(detail=str(self.account))
             self._flush()
 
-    def _advance(self, source: Iterator[Raw], prepare: Callable[[Raw, float], tuple[Batch, Sequence[str]]]) -> Pending:
+    def _advance(self, source: Iterator[Raw], prepare: Prepare[Raw]) -> Pending:
         """Queue one optimiser step on the device."""
-        torch.manual_seed(step_seed(self.config.seed, self.step, self.fabric.global_rank))
+        reseed(self.fabric.device, step_seed(self.config.seed, self.step, self.fabric.global_rank))
         epoch, rounds = self.plan.epoch(self.step), self.plan.accumulation
         lr, weights = self.schedule.lr(epoch), self.method.weights(epoch)
         optim.set_lr(self.optimizer.optimizer, lr)
@@ -116,55 +131,18 @@ class Loop:
             videos.append(paths)
         limit = self.config.optim.clip_norm or math.inf
         norm = self.fabric.clip_gradients(self.objective, self.optimizer, max_norm=limit, error_if_nonfinite=False)
+        assert norm is not None
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.method.after_step(self.step)
         if self.ema is not None:
             self.ema.update_parameters(self.method.predictor)
         queued = Queued(self.step, lr, weights, videos, waited)
-        return Pending(queued, terms, norm, stats, self._requests(), self.fabric.all_reduce)
+        return Pending(queued, terms, norm, stats, self._requests(), self._mean)
 
-    def _note(self, values: Values) -> Values:
-        """Take a finished step into the curves. Raises UserError where it was not finite."""
-        means = values.means()
-        self._refuse_non_finite(values, means)
-        now = time.monotonic()
-        self.window.add({**means, "seconds": now - self.tick, "waited": values.queued.waited})
-        self.epoch_loss.add({"loss": means["loss"]})
-        self.seconds, self.tick = self.seconds + now - self.tick, now
-        done = values.queued.step + 1
-        if done % self.runtime.log_every == 0 or done == self.plan.steps:
-            row = {"step": done, "epoch": self.plan.epoch(done), "lr": values.queued.lr, **self.window.take()}
-            seconds, waited = row.pop("seconds"), row.pop("waited")
-            row |= {"clips_per_second": self.clips / seconds, "data_wait_share": waited / seconds}
-            self.curves.add(row)
-        return values
-
-    @property
-    def detail(self) -> str:
-        """The last line of the curves, for people."""
-        if not self.curves.rows:
-            return ""
-        row = self.curves.rows[-1]
-        return "loss {loss:.3f}, {clips_per_second:.1f} clips/s, waits {data_wait_share:.0%}".format(**row)
-
-    def _refuse_non_finite(self, values: Values, means: dict[str, float]) -> None:
-        step = values.queued.step + 1
-        found = [
-            f"term {name!r} is {value}; its videos: {', '.join(videos)}"
-            for name, value, videos in values.non_finite_terms()
-        ]
-        if not found and not math.isfinite(values.norm):
-            self.skipped += 1
-            if self.config.precision == "16-mixed" and self.skipped <= FP16_SKIPS:
-                means["gradient_norm"] = math.nan  # the optimiser has skipped the step, and the scale is lower now
-                return
-            videos = ", ".join(path for paths in values.queued.videos for path in paths)
-            found = [f"the gradient's norm is {values.norm}; the step's videos: {videos}"]
-        if found:
-            advice = "try a lower optim.lr, a longer warm-up, optim.clip_norm, or precision 32-true"
-            raise UserError.of(f"step {step} of {self.plan.steps} is not finite; {advice}", found)
-        self.skipped = 0
+    def _mean(self, values: Tensor) -> Tensor:
+        """The mean over processes."""
+        return cast(Tensor, self.fabric.all_reduce(values, reduce_op="mean"))
 
     def _end_epoch(self) -> None:
         """Let the plateau schedule see a finished epoch before the next one starts."""
@@ -172,27 +150,28 @@ class Loop:
             return
         if math.floor(self.plan.epoch(self.step)) > math.floor(self.plan.epoch(self.step - 1)):
             self._flush()
-            self.schedule.end_epoch(self.epoch_loss.take()["loss"])
+            self.schedule.end_epoch(self.account.mean_loss())
 
     def _flush(self) -> None:
         """Wait for the step on the device and note it."""
         if self.pending is not None:
             pending, self.pending = self.pending, None
-            self._note(pending.values())
+            self.account.take(pending.values())
 
     def _requests(self) -> list[float]:
         """What this process asks of all: a checkpoint, to stop for SIGTERM, to stop for SIGURG."""
-        due = time.monotonic() - self.saved >= 60 * self.runtime.checkpoint_minutes
+        due = time.monotonic() - self.saved >= self.patience
         received = self.interrupt.received
         asked = (due and self.fabric.is_global_zero, received == signal.SIGTERM, received == signal.SIGURG)
         return [float(value) for value in asked]
 
     def _act(self, requests: Sequence[float]) -> None:
         self.save()
-        if requests[1] or requests[2]:
-            self.curves.close()
+        _, terminate, urgent = requests
+        if terminate or urgent:
+            self.account.curves.close()
             self.fabric.barrier()
-            leave(signal.SIGTERM if requests[1] else signal.SIGURG, requeue=self.fabric.is_global_zero)
+            leave(signal.SIGTERM if terminate else signal.SIGURG, requeue=self.fabric.is_global_zero)
 
     def save(self) -> None:
         """Write a checkpoint of the current step."""
@@ -202,31 +181,25 @@ class Loop:
         self.saved = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next steps depend on, and the curves so far."""
+        """Everything that the next steps depend on, and the account so far."""
         return {
             "step": self.step,
-            "seconds": self.seconds,
-            "skipped": self.skipped,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.optimizer.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "window": self.window.state_dict(),
-            "epoch_loss": self.epoch_loss.state_dict(),
-            "rows": self.curves.rows,
+            "account": self.account.state_dict(),
             "record": self.record,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
-        self.step, self.seconds, self.skipped = state["step"], state["seconds"], state["skipped"]
+        self.step, self.record = state["step"], dict(state["record"])
         self.method.load_state_dict(state["method"])
         self.optimizer.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         self.schedule.load_state_dict(state["schedule"])
-        self.window.load_state_dict(state["window"])
-        self.epoch_loss.load_state_dict(state["epoch_loss"])
-        self.curves.rows, self.record = list(state["rows"]), dict(state["record"])
+        self.account.load_state_dict(state["account"])

@@ -12,7 +12,6 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -67,7 +66,6 @@ def keep_in_fp32(module: nn.Module, layers: list[str]) -> None:
         layer.__class__ = _in_fp32(type(layer))
 
 
-@cache
 def _in_fp32(kind: type[nn.Module]) -> type[nn.Module]:
     def forward(self: nn.Module, *inputs: Tensor) -> Any:
         with torch.autocast(inputs[0].device.type, enabled=False):

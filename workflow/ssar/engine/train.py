@@ -50,15 +50,24 @@ class Feed:
         self, config: RunConfig, split: Split, root: Path, store: TGStore | None, runtime: Runtime, fabric: Fabric
     ) -> None:
         self.config, self.split, self.root, self.store, self.runtime = config, split, root, store, runtime
-        self.place = {"devices": fabric.world_size, "rank": fabric.global_rank}
+        self.devices, self.rank = fabric.world_size, fabric.global_rank
         self.pin = fabric.device.type == "cuda"
         self.augmenter = Augmenter(config.augment, fabric.device, config.seed)
 
     def raw(self, start: int, plan: Plan) -> Iterator[Raw]:
         """The micro-batches from a step on."""
-        steps = range(start, plan.steps)
-        where = (self.config, self.split, self.root, self.store, self.runtime)
-        return training_batches(*where, steps=steps, accumulation=plan.accumulation, pin_memory=self.pin, **self.place)
+        return training_batches(
+            self.config,
+            self.split,
+            self.root,
+            self.store,
+            self.runtime,
+            steps=range(start, plan.steps),
+            accumulation=plan.accumulation,
+            devices=self.devices,
+            rank=self.rank,
+            pin_memory=self.pin,
+        )
 
     def prepare(self, method: Method, raw: Raw, epoch: float) -> tuple[Batch, list[str]]:
         """The batch on the device and the paths of its videos."""
@@ -69,8 +78,17 @@ class Feed:
     def precise_bn_clips(self, interrupt: Interrupt, requeue: bool) -> Iterator[Tensor]:
         """Batches of training videos as the evaluated network sees test videos: centre crop, no augmentation."""
         count, weak = self.config.train.precise_bn, self.config.augment.weak
-        where = (self.config, self.split, self.root, self.store, self.runtime)
-        batches = precise_bn_batches(*where, count=count, pin_memory=self.pin, **self.place)
+        batches = precise_bn_batches(
+            self.config,
+            self.split,
+            self.root,
+            self.store,
+            self.runtime,
+            count=count,
+            devices=self.devices,
+            rank=self.rank,
+            pin_memory=self.pin,
+        )
         for raw in track(batches, count, "precise batch normalisation"):
             if interrupt.received:
                 leave(interrupt.received, requeue)
@@ -124,9 +142,9 @@ def train(
         loop.record = earlier | {"attempts": earlier["attempts"] + 1, "self_test": report}
         del state, batch
 
-        before = loop.seconds
+        before = loop.account.seconds
         loop.run(itertools.chain(first, source), lambda raw, epoch: feed.prepare(method, raw, epoch))
-        inside = loop.seconds - before
+        inside = loop.account.seconds - before
         predictor: nn.Module = method.predictor if loop.ema is None else loop.ema.module
         if config.train.precise_bn:
             loop.save()
@@ -136,7 +154,7 @@ def train(
     if fabric.is_global_zero:
         save_model(out / "model.pt", config, split.classes, method, predictor)
         curves.write(out / "curves.csv")
-        seconds = loop.seconds + time.monotonic() - began - inside
+        seconds = loop.account.seconds + time.monotonic() - began - inside
         facts = {"split": {"path": str(split_path), "sha256": sha256(split_path)}, "classes": len(split.classes)}
         write_json(out / "run.json", _run_json(config, fabric, runtime, loop, seconds) | facts)
         checkpoints.clear()
@@ -150,11 +168,12 @@ def _now() -> str:
 def _method(fabric: Fabric, config: RunConfig, split: Split) -> Method:
     """The method with its initial weights, equal in all processes, on the device."""
     torch.manual_seed(config.seed)
-    method: nn.Module = method_class(config.method)(config, len(split.classes))
+    method = method_class(config.method)(config, len(split.classes))
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         # statistics over the global batch, as LTG's code has them; torch has this for GPUs only
-        method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
-    return fabric.to_device(method)
+        nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    fabric.to_device(method)
+    return method
 
 
 def _run_json(config: RunConfig, fabric: Fabric, runtime: Runtime, loop: Loop, seconds: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,8 +63,8 @@ def view_maker(config: RunConfig, decoder: ClipDecoder, views: Views) -> ViewMak
     )
 
 
-def test_tasks(config: RunConfig, videos: Sequence[Video], clips: int, lookahead: int) -> list[ClipTask]:
-    """One task per video: the frames of its uniform clips. Raises UserError that lists all videos that are too short."""
+def video_tasks(config: RunConfig, videos: Sequence[Video], clips: int, lookahead: int) -> list[ClipTask]:
+    """One task per video: the frames of its uniform clips. Raises UserError that lists all that are too short."""
     short = [f"{video.path}: {video.frames} frames" for video in videos if video.frames <= lookahead]
     if short:
         raise UserError.of(f"test videos without a temporal gradient of interval {lookahead}:", short)
@@ -79,8 +80,11 @@ def test_tasks(config: RunConfig, videos: Sequence[Video], clips: int, lookahead
 
 
 @torch.inference_mode()
-def predict_views(module: nn.Module, clips: Tensor, average: Average) -> tuple[Tensor, Tensor]:
-    """Normalised clips (V, 3, T, H, W) of one video to its scores (K,) and features (C,), means over the views."""
+def predict_views(module: Any, clips: Tensor, average: Average) -> tuple[Tensor, Tensor]:
+    """Normalised clips (V, 3, T, H, W) of one video to its scores (K,) and features (C,), means over the views.
+
+    `module` is a method's predictor, with `features` and `head` of it.
+    """
     parts = [module.features(part) for part in clips.split(CLIPS_AT_ONCE)]
     features = torch.cat(parts).float()
     logits = module.head(torch.cat(parts)).float()
@@ -111,8 +115,10 @@ def predict(
     modality = config.options.test_modality
     store = TGStore(tg_store) if tg_store and modality == "tg" else None
     decoder = run_decoder(config, video_root, store, runtime.reader, frozenset({modality}))
-    tasks = test_tasks(config, split.test, views.clips, decoder.tg.interval if decoder.tg else 0)
+    tasks = video_tasks(config, split.test, views.clips, decoder.tg.interval if decoder.tg else 0)
     fabric = launched(config.model_copy(update={"precision": "32-true"}), runtime)
+    if len(tasks) < fabric.world_size:
+        raise UserError(f"`runtime.devices` is {fabric.world_size}; {split_path} has {len(tasks)} test videos")
     module.to(fabric.device)
     results = in_order(
         view_maker(config, decoder, views),
@@ -122,11 +128,13 @@ def predict(
     )
     augmenter = Augmenter(config.augment, fabric.device)
     scored = _scored(module, augmenter, results, views.average)
-    share = len(range(fabric.global_rank, len(tasks), fabric.world_size))
-    scores, features, seen = _collect(track(scored, share, "predict"), len(tasks))
+    if fabric.global_rank == 0:
+        scored = track(scored, len(tasks[:: fabric.world_size]), "predict")
+    scores, features, seen = _collect(scored, len(tasks))
     # every device fills its own lines and leaves the others zero, so the sum is the whole
     scores, features, seen = (
-        fabric.all_reduce(part.to(fabric.device), reduce_op="sum").cpu() for part in (scores, features, seen)
+        torch.as_tensor(fabric.all_reduce(part.to(fabric.device), reduce_op="sum")).cpu()
+        for part in (scores, features, seen)
     )
     if not bool((seen == 1).all()):
         raise RuntimeError(f"{int((seen != 1).sum())} test videos were not predicted exactly once")
@@ -149,7 +157,7 @@ def predict(
 
 def _check(split: Split, split_path: Path, classes: list[str], model_path: Path) -> None:
     if list(split.classes) != classes:
-        raise UserError(f"{split_path} has {len(split.classes)} classes, {model_path} was trained on {len(classes)} others")
+        raise UserError(f"the {len(split.classes)} classes of {split_path} are not the {len(classes)} of {model_path}")
     if not split.test:
         raise UserError(f"{split_path} has no test videos")
 
@@ -171,5 +179,6 @@ def _collect(scored: Iterator[tuple[int, Tensor, Tensor]], total: int) -> tuple[
             scores, features = torch.zeros(total, len(score)), torch.zeros(total, len(feature))
         scores[number], features[number] = score.cpu(), feature.cpu()
         seen[number] += 1
-    assert scores is not None and features is not None
+    assert scores is not None
+    assert features is not None
     return scores, features, seen

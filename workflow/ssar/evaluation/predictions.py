@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,10 +37,10 @@ def read_predictions(path: Path) -> Predictions:
     """Read the file. Raises UserError when it is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in Predictions.__dataclass_fields__}
+            arrays: dict[str, Any] = {name: content[name] for name in Predictions.__dataclass_fields__}
     except FileNotFoundError:
         raise UserError(f"{path}: there are no such predictions; run the prediction first") from None
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
         raise UserError(f"{path} is damaged ({error}): remove it and predict anew") from None
-    texts = {name: str(arrays.pop(name)) for name in ("views", "config", "model_sha256")}
-    return Predictions(**arrays | {"classes": arrays["classes"].tolist()}, **texts)
+    texts = {name: str(arrays[name]) for name in ("views", "config", "model_sha256")}
+    return Predictions(**{**arrays, **texts, "classes": arrays["classes"].tolist()})

@@ -8,12 +8,12 @@ from ssar.reporting.results import Cell
 from ssar.reporting.values import shown
 
 # \begin{document} makes \@nodocument \relax, so this tells an \input from a compilation of the file itself
-BEFORE = r"""% Compile this file, or \input it into a document that loads booktabs.
+BEFORE = r"""% Compile this file, or \input it into a document that loads booktabs and graphicx.
 \expandafter\ifx\csname @nodocument\endcsname\relax
   \def\ssarend{}
 \else
   \documentclass{article}
-  \usepackage{booktabs}
+  \usepackage{booktabs,graphicx}
   \usepackage[landscape,margin=1cm]{geometry}
   \pagestyle{empty}
   \def\ssarend{\end{document}}
@@ -52,10 +52,12 @@ def latex(table: RenderedTable, name: str) -> str:
     lines = [
         rf"\begin{{{_float(wide)}}}[t]",
         r"\centering",
-        r"\footnotesize",
-        rf"\setlength{{\tabcolsep}}{{{'3pt' if wide else '6pt'}}}",
+        r"\scriptsize" if wide else r"\footnotesize",
+        rf"\setlength{{\tabcolsep}}{{{'2pt' if wide else '6pt'}}}",
+        r"\setlength{\belowcaptionskip}{3pt}",
         rf"\caption{{{escape(table.spec.caption)}}}",
         rf"\label{{tab:{name}}}",
+        r"\sbox{0}{%",
         rf"\begin{{tabular}}{{{'l' * stub}{'c' * len(table.columns)}}}",
         r"\toprule",
         *_head(table),
@@ -66,11 +68,12 @@ def latex(table: RenderedTable, name: str) -> str:
             lines.append(r"\midrule")
         texts = [MARKS.get(text, escape(text)) for text in row.header]
         texts += [_cell(cell, bold, wide) for cell, bold in zip(cells, best, strict=True)]
-        lines.append(f"{' & '.join(texts)} \\\\")
+        lines.append(f"{' & '.join(texts)} \\\\" + ("[2pt]" if wide else ""))
     notes = r"\\ ".join(escape(note) for note in table.notes)
     lines += [
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}%",
+        r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox{0}}\else\usebox{0}\fi",
         rf"\par\smallskip\begin{{minipage}}{{\linewidth}}\scriptsize\raggedright {notes}\end{{minipage}}",
         rf"\end{{{_float(wide)}}}",
     ]
@@ -115,8 +118,8 @@ def _cell(cell: Cell, bold: bool, stacked: bool) -> str:
     measured = escape(parts.measured)
     measured = rf"\textbf{{{measured}}}" if bold else measured
     if parts.spread:
-        measured += rf"\,{{\scriptsize$\pm$\,{parts.spread}}}"
-    published = rf"{{\scriptsize {escape(parts.published)}}}" if parts.published else ""
+        measured += rf"\,$\pm$\,{parts.spread}"
+    published = escape(parts.published)
     if stacked and measured and published:
-        return rf"\shortstack{{{measured}\\{published}}}"
+        return rf"\begin{{tabular}}[t]{{@{{}}c@{{}}}}{measured}\\{published}\end{{tabular}}"
     return " ".join(part for part in (measured, published) if part)

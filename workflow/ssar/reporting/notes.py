@@ -32,9 +32,9 @@ def notes(
         yield f"{DAGGER} Quoted: no run of this project measures this row."
     if spec.results == "metrics":
         yield from _statistics(shown)
-        yield from _labels(columns, cells)
+        yield from _labels(cells)
         yield _protocol(Views.from_slug(views))
-    yield from _missing(spec, columns, cells)
+    yield from _missing(spec, cells)
     yield from spec.notes
 
 
@@ -60,17 +60,17 @@ def _statistics(shown: Sequence[Cell]) -> Iterator[str]:
         yield f"Mean ± sample standard deviation over {number} seeds; bold: the best measured mean."
 
 
-def _labels(columns: Sequence[Column], cells: Sequence[Sequence[Cell]]) -> Iterator[str]:
-    """The label protocol of each setting with the draws that its runs used."""
-    draws: dict[tuple[str, str], set[int]] = {}
+def _labels(cells: Sequence[Sequence[Cell]]) -> Iterator[str]:
+    """The label protocols of each dataset, with the draws that its runs used."""
+    draws: dict[str, dict[str, set[int]]] = {}
     for result in chain.from_iterable(cell.results for row in cells for cell in row):
         config = result["config"]
-        labels = config["labels"]
-        draws.setdefault((config["dataset"], labels["protocol"]), set()).add(labels.get("draw", 0))
-    texts = [
-        f"{dataset} {protocol} ({'draws' if len(found) > 1 else 'draw'} {', '.join(map(str, sorted(found)))})"
-        for (dataset, protocol), found in sorted(draws.items())
-    ]
+        protocols = draws.setdefault(config["dataset"], {})
+        protocols.setdefault(config["labels"]["protocol"], set()).add(config["labels"].get("draw", 0))
+    texts = []
+    for dataset, protocols in draws.items():
+        named = (f"{name} (draw {', '.join(map(str, sorted(found)))})" for name, found in protocols.items())
+        texts.append(f"{dataset} {', '.join(named)}")
     if texts:
         yield f"Labels: {'; '.join(texts)}."
 
@@ -82,16 +82,12 @@ def _protocol(views: Views) -> str:
     return f"Each test video: {clips}, {crops}{size}, mean of {AVERAGES[views.average]}; last checkpoint."
 
 
-def _missing(spec: TableSpec, columns: Sequence[Column], cells: Sequence[Sequence[Cell]]) -> Iterator[str]:
-    pairs = [
-        (f"{row.key}/{column.key}", cell)
-        for row, line in zip(spec.rows, cells, strict=True)
-        for column, cell in zip(columns, line, strict=True)
-    ]
+def _missing(spec: TableSpec, cells: Sequence[Sequence[Cell]]) -> Iterator[str]:
+    pairs = [(row.key, cell) for row, line in zip(spec.rows, cells, strict=True) for cell in line]
     if any(cell.wanted and not cell.results for _, cell in pairs):
         yield "n/a: not run."
     if any(cell.undefined for _, cell in pairs):
         yield "undef.: Top-5 among fewer than 6 classes."
-    incomplete = [f"{name} {len(cell.results)} of {cell.wanted}" for name, cell in pairs if cell.incomplete]
+    incomplete = dict.fromkeys(f"{row}, {len(cell.results)} of {cell.wanted}" for row, cell in pairs if cell.incomplete)
     if incomplete:
-        yield f"Seeds missing: {', '.join(incomplete)}."
+        yield f"Seeds that are there in the rows that lack some: {'; '.join(incomplete)}."

@@ -13,7 +13,7 @@ from ssar.options import Closed, Positive, option
 class Column(Closed):
     """One column of values: a setting and what is measured in it."""
 
-    key: str = option(about="name of the column, unique in its table")
+    key: str = option(about="name of the column, unique in its table", pattern=r"^[^|]+$")
     header: tuple[str, ...] = option(about="its head, the outermost level first; equal neighbours are joined")
     setting: str | None = option(None, about="dataset.labels that the values belong to; none: no run fills it")
     metric: str = option("top1", about="key of the run's result file; dots lead into groups, {row} is the row's key")
@@ -22,7 +22,7 @@ class Column(Closed):
 class Row(Closed):
     """One row: a variant of the paper, or a method that is only quoted."""
 
-    key: str = option(about="name of the row, unique in its table")
+    key: str = option(about="name of the row, unique in its table", pattern=r"^[^|]+$")
     header: tuple[str, ...] = option(about="its cells in the stub columns; yes and no become ticks and crosses")
     variant: str | None = option(None, about="name in experiments.yaml; none: published values only")
     published: tuple[float | str | None, ...] = option(
@@ -106,7 +106,7 @@ class FigureSpec(Closed):
     moments: Positive = option(4, about="gradcam: clips of each video, uniform over its length")
     layer: str = option("layer4", about="gradcam: module of the network whose activations are explained")
     points: Positive = option(4000, about="tsne: at most so many test videos, drawn at random")
-    classes: Positive = option(20, about="tsne: at most so many classes, drawn at random, are coloured; others are grey")
+    classes: Positive = option(20, about="tsne: at most so many classes are coloured, drawn at random; others are grey")
     perplexity: float = option(30.0, about="tsne: perplexity; less where there are few videos", gt=0)
     neighbours: Positive = option(5, about="tsne: k of the leave-one-out k-NN accuracy below each panel")
 

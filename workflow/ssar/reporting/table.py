@@ -22,13 +22,11 @@ def render(table: Mapping[str, Any], stem: Path) -> None:
     numbers are not the published ones, or None) and "views" (slug). A result file that is not there is a missing
     seed. Raises UserError for a damaged one.
     """
-    cells = table["cells"].items()
-    made = build(
-        TableSpec.model_validate(table["spec"]),
-        {(row, column): [Path(path) for path in paths] for (row, column), paths in ((k.split("|"), p) for k, p in cells)},
-        table["settings"],
-        table["note"],
-        table["views"],
-    )
+    files = {}
+    for key, paths in table["cells"].items():
+        row, _, column = key.partition("|")
+        files[row, column] = [Path(path) for path in paths]
+    spec = TableSpec.model_validate(table["spec"])
+    made = build(spec, files, table["settings"], table["note"], table["views"])
     for suffix, text in (("tex", latex(made, stem.name)), ("md", markdown(made)), ("csv", tidy(made))):
         write_text(stem.with_name(f"{stem.name}.{suffix}"), text)

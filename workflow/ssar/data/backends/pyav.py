@@ -10,8 +10,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 
-from ssar.data.backends.timetable import quarter_turns, read_timetable
-from ssar.data.reader import scaled_size
+from ssar.data.backends.timetable import Timetable, quarter_turns, read_timetable
 
 
 class PyAVBackend:
@@ -21,10 +20,10 @@ class PyAVBackend:
     where they turn out to be wrong while decoding, the video is decoded from its start, counting.
     """
 
-    errors = (av.FFmpegError, EOFError, IndexError, ValueError)
+    errors = (av.FFmpegError, EOFError, IndexError)
 
-    def __init__(self, path: str, short_side: int | None) -> None:
-        self.path, self.short_side = path, short_side
+    def __init__(self, path: str, size: tuple[int, int] | None) -> None:
+        self.path, self.size = path, size
         table = read_timetable(path)
         self.times, self.keys = table.times, table.keys
         self.container = av.open(path)
@@ -32,6 +31,11 @@ class PyAVBackend:
         self.stream.codec_context.thread_count = 1
         self.decoder: Iterator[VideoFrame] = self.container.decode(self.stream)
         self.passed = -1  # the number of the frame that the decoder put out last
+
+    @staticmethod
+    def suits(table: Timetable) -> bool:
+        """PyAV reads whatever there is."""
+        return True
 
     def decode(self, indices: list[int]) -> np.ndarray:
         """See Backend."""
@@ -83,7 +87,10 @@ class PyAVBackend:
     def _image(self, frame: VideoFrame) -> np.ndarray:
         """The frame upright, as uint8 (H, W, 3)."""
         turns = quarter_turns(frame)
-        height, width = scaled_size(frame.height, frame.width, self.short_side)
+        size = (frame.height, frame.width) if turns % 2 == 0 else (frame.width, frame.height)
+        height, width = self.size or size
+        if turns % 2:
+            height, width = width, height
         scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation=Interpolation.BILINEAR)
         image = scaled.to_ndarray()
         return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

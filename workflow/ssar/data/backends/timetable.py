@@ -42,20 +42,18 @@ def read_timetable(path: str) -> Timetable:
     """Reads all packets and decodes none. Raises av.FFmpegError or IndexError (no video stream)."""
     with av.open(path) as container:
         packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
-        entries = [(packet.pts, packet.dts, packet.is_keyframe) for packet in packets]
         guessed = container.format.name == "avi"  # an AVI file has no times, and FFmpeg's guesses are wrong at times
-    unknown = Timetable([], [], False)
-    if any(pts is None or dts is None for pts, dts, _ in entries) or len({pts for pts, _, _ in entries}) < len(entries):
-        return unknown
-    if guessed and any(pts != dts for pts, dts, _ in entries):
-        return unknown
-    times = sorted(pts for pts, _, _ in entries)
-    number = {pts: position for position, pts in enumerate(times)}
-    keys = [(number[pts], dts) for pts, dts, is_key in entries if is_key]
-    stored = [position for position, (_, _, is_key) in enumerate(entries) if is_key]
-    if not keys or keys[0][0] != 0:
-        return unknown
-    return Timetable(times, sorted(keys), [shown for shown, _ in keys] == stored)
+    # presentation time, decoding time, is a keyframe; in the order stored
+    entries = [(p.pts, p.dts, p.is_keyframe) for p in packets if p.pts is not None and p.dts is not None]
+    times = sorted(shown for shown, _, _ in entries)
+    number = {time: position for position, time in enumerate(times)}
+    keys = [(number[shown], stored) for shown, stored, is_key in entries if is_key]
+    unique = len(number) == len(packets)
+    ordered = not guessed or all(shown == stored for shown, stored, _ in entries)
+    if not (unique and ordered and keys and keys[0][0] == 0):
+        return Timetable([], [], False)
+    places = [position for position, (_, _, is_key) in enumerate(entries) if is_key]
+    return Timetable(times, sorted(keys), [position for position, _ in keys] == places)
 
 
 def quarter_turns(frame: VideoFrame) -> int:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import av
 import numpy as np
 from torchcodec.decoders import VideoDecoder
 from torchcodec.transforms import Resize
 
-from ssar.data.backends.timetable import read_header
-from ssar.data.reader import scaled_size
+from ssar.data.backends.timetable import Timetable
 
 
 class TorchCodecBackend:
     """A torchcodec decoder in exact mode, on one thread."""
 
-    errors = (RuntimeError, ValueError, IndexError, av.FFmpegError, StopIteration)
+    errors = (RuntimeError, ValueError)
 
-    def __init__(self, path: str, short_side: int | None) -> None:
-        resize = []
-        if short_side is not None:
-            header = read_header(path)
-            resize = [Resize(scaled_size(header.height, header.width, short_side))]
+    def __init__(self, path: str, size: tuple[int, int] | None) -> None:
+        transforms = [Resize(size)] if size else []
         self.decoder = VideoDecoder(
-            path, dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact", transforms=resize
+            path, dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="exact", transforms=transforms
         )
+
+    @staticmethod
+    def suits(table: Timetable) -> bool:
+        """Whether torchcodec, which tells frames apart by their times, finds the right ones of a video with B-frames."""
+        return bool(table.times)
 
     def decode(self, indices: list[int]) -> np.ndarray:
         """See Backend."""

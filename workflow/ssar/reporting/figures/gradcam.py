@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
 from captum.attr import LayerAttribution, LayerGradCam
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -19,25 +18,27 @@ from ssar.data.reader import open_video
 from ssar.data.sampling import uniform_indices
 from ssar.engine.weights import load_predictor
 from ssar.errors import UserError
-from ssar.reporting.figures.inputs import FigureInputs, TestVideo
-from ssar.reporting.figures.style import COLUMN, bare
+from ssar.reporting.figures.inputs import FigureInputs, ShownVideo
+from ssar.reporting.figures.style import COLUMN, bare, tight
 
 COLOURS = "inferno"  # ordered by lightness, so that it reads without colour, too
 OPACITY = 0.75
 
+Network = tuple[RunConfig, nn.Module]
 
-def load_networks(models: Mapping[str, Path]) -> dict[str, tuple[RunConfig, nn.Module]]:
-    """The networks by variant. Raises UserError for one that does not see RGB: there is nothing to overlay."""
-    networks = {}
-    for variant, path in models.items():
+
+def load_networks(models: Iterable[Path]) -> list[Network]:
+    """The networks in order. Raises UserError for one that does not see RGB: there is nothing to overlay."""
+    networks = []
+    for path in models:
         config, _, module = load_predictor(path)
         if config.options.test_modality != "rgb":
             raise UserError(f"{path} sees temporal gradients; Grad-CAM is drawn over RGB frames")
-        networks[variant] = config, module
+        networks.append((config, module))
     return networks
 
 
-def decode(inputs: FigureInputs, video: TestVideo, config: RunConfig) -> Tensor:
+def decode(inputs: FigureInputs, video: ShownVideo, config: RunConfig) -> Tensor:
     """Uniform clips of a video: uint8 (moments, T, 3, S, S), the training's crop around the centre."""
     clip, weak = config.clip, config.augment.weak
     indices = uniform_indices(video.frames, clip.frames, clip.stride, inputs.spec.moments)
@@ -76,10 +77,10 @@ def overlay(frame: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return mixed
 
 
-def rows(inputs: FigureInputs, video: TestVideo, networks: Mapping[str, tuple[RunConfig, nn.Module]]) -> list[np.ndarray]:
+def rows(inputs: FigureInputs, video: ShownVideo, networks: Iterable[Network]) -> list[np.ndarray]:
     """The frames of a video and, for each network, the same frames with its attention: (moments, H, W, 3) each."""
-    result = []
-    for config, module in networks.values():
+    result: list[np.ndarray] = []
+    for config, module in networks:
         clips = decode(inputs, video, config)
         # later clips show a later frame of theirs, so that a video shorter than a clip is seen over time, too
         shown = np.linspace(0, clips.shape[1] - 1, len(clips)).round().astype(int)
@@ -95,12 +96,11 @@ def rows(inputs: FigureInputs, video: TestVideo, networks: Mapping[str, tuple[Ru
 
 def draw(inputs: FigureInputs) -> Figure:
     """In one column of the paper, a block for each video: its frames, then each network's attention."""
-    networks = load_networks({variant: inputs.models[variant] for variant in inputs.spec.variants})
+    networks = load_networks(inputs.models[variant] for variant in inputs.spec.variants)
     videos = inputs.test_videos(min_frames=1)
     labels = ["RGB", *inputs.spec.names.values()]
     side = COLUMN / (inputs.spec.moments + 0.25)
-    figure = Figure(figsize=(COLUMN, len(videos) * (len(labels) * side + 0.25)), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    figure = tight(COLUMN, len(videos) * (len(labels) * side + 0.25))
     blocks = figure.subfigures(len(videos), 1, squeeze=False)[:, 0]
     for block, video in zip(blocks, videos, strict=True):
         grid = block.subplots(len(labels), inputs.spec.moments, squeeze=False)

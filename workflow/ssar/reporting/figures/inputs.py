@@ -13,7 +13,7 @@ from ssar.reporting.spec import FigureSpec
 
 
 @dataclass(frozen=True)
-class TestVideo:
+class ShownVideo:
     """A test video of the split."""
 
     path: str  # relative to the video root
@@ -32,7 +32,7 @@ class FigureInputs:
     models: dict[str, Path]
     predictions: dict[str, Path]
 
-    def test_videos(self, min_frames: int) -> list[TestVideo]:
+    def test_videos(self, min_frames: int) -> list[ShownVideo]:
         """As many as the figure shows, drawn by its seed: of different classes as far as there are enough.
 
         Raises UserError when no test video has `min_frames` frames.
@@ -46,4 +46,4 @@ class FigureInputs:
         turn = shuffled.groupby("label").cumcount()
         chosen = shuffled.assign(turn=turn).sort_values("turn", kind="stable").head(self.spec.videos)
         columns = zip(chosen["path"], chosen["label"], chosen["class"], chosen["frames"], strict=True)
-        return [TestVideo(path, int(label), name, int(frames)) for path, label, name, frames in columns]
+        return [ShownVideo(path, int(label), name, int(frames)) for path, label, name, frames in columns]

@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ssar.files import atomic
 from ssar.reporting.spec import FigureSpec
@@ -26,7 +26,7 @@ OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "
 
 GREY = "#BBBBBB"
 
-STYLE: dict[str, Any] = {
+STYLE = {
     "font.size": POINTS,
     "axes.titlesize": POINTS,
     "axes.labelsize": POINTS,
@@ -46,8 +46,13 @@ STYLE: dict[str, Any] = {
 def paper_style() -> Iterator[None]:
     """Matplotlib without a display, in the style of the figures."""
     matplotlib.use("Agg")
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(rc=dict(STYLE)):  # type: ignore[arg-type]
         yield
+
+
+def tight(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches, for pictures that almost touch."""
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0))
 
 
 def bare(axes: Axes) -> None:

@@ -9,12 +9,11 @@ from matplotlib.figure import Figure
 
 from ssar.data.reader import open_video
 from ssar.data.temporal_gradient import temporal_gradient
-from ssar.reporting.figures.inputs import FigureInputs, TestVideo
-from ssar.reporting.figures.style import COLUMN, bare
+from ssar.reporting.figures.inputs import FigureInputs, ShownVideo
+from ssar.reporting.figures.style import COLUMN, bare, tight
 
 
-
-def pictures(inputs: FigureInputs, video: TestVideo) -> list[np.ndarray]:
+def pictures(inputs: FigureInputs, video: ShownVideo) -> list[np.ndarray]:
     """The middle frame and its gradients, each uint8 (H, W, 3)."""
     intervals = inputs.spec.intervals
     middle = (video.frames - 1 - max(intervals)) // 2
@@ -36,11 +35,10 @@ def draw(inputs: FigureInputs) -> Figure:
     """A grid of pictures in one column of the paper."""
     videos = inputs.test_videos(min_frames=max(inputs.spec.intervals) + 1)
     rows = [pictures(inputs, video) for video in videos]
-    shape = max((row[0].shape[0] / row[0].shape[1] for row in rows))
+    shape = max(row[0].shape[0] / row[0].shape[1] for row in rows)
     titles = heads(inputs.spec.intervals)
     height = len(rows) * COLUMN / len(titles) * shape + 0.3
-    figure = Figure(figsize=(COLUMN, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    figure = tight(COLUMN, height)
     grid = figure.subplots(len(rows), len(titles), squeeze=False)
     for line, row, video in zip(grid, rows, videos, strict=True):
         for axes, picture in zip(line, row, strict=True):

@@ -78,8 +78,15 @@ def draw(inputs: FigureInputs) -> Figure:
         axes.set_title(spec.names[variant])
         axes.set_xlabel(separation(features, labels, spec.neighbours))
     handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=6 if len(found) > 1 else 3, frameon=False,
-                  handletextpad=0.1, columnspacing=1.0)
+    figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=6 if len(found) > 1 else 3,
+        frameon=False,
+        handletextpad=0.1,
+        columnspacing=1.0,
+    )
     return figure
 
 
@@ -95,9 +102,9 @@ def _check(inputs: FigureInputs, found: dict[str, Predictions]) -> None:
 def _scatter(axes: Axes, plane: np.ndarray, labels: np.ndarray, coloured: np.ndarray, classes: list[str]) -> None:
     others = ~np.isin(labels, coloured)
     size = float(np.clip(4000 / len(labels), 3, 16))
-    axes.scatter(*plane[others].T, s=size / 2, c=GREY, linewidths=0)
+    axes.scatter(plane[others, 0], plane[others, 1], s=size / 2, c=GREY, linewidths=0)
     for label, look in zip(coloured, looks(len(coloured)), strict=True):
-        members = plane[labels == label]
-        axes.scatter(*members.T, s=size, c=look.colour, marker=look.marker, linewidths=0, label=classes[label])
+        x, y = plane[labels == label].T
+        axes.scatter(x, y, s=size, c=look.colour, marker=look.marker, linewidths=0, label=classes[label])
     bare(axes)
     axes.set_box_aspect(1)

@@ -1,0 +1,185 @@
+"""Reading the field's published lists of videos, in all their formats.
+
+| format | a line | published by |
+| --- | --- | --- |
+| rawframes | `Class/video frames label` | VideoSSL, MMAction2, LTG |
+| videos | `Class/video.avi label` | VideoSSL, MMAction2 |
+| svformer | `/any/folder/Class/video.avi label` | SVFormer, TimeSformer |
+| ucf | `Class/video.avi label` or `Class/video.avi` | UCF-101 |
+| hmdb | a folder of `Class_test_splitN.txt` with `video.avi flag`: 1 is training, 2 is test, 0 neither | HMDB-51 |
+| kinetics | csv `label,youtube_id,time_start,time_end,split` | Kinetics |
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ssar.config import ListFile
+from ssar.data.fetch import fetch_file
+from ssar.errors import UserError
+from ssar.files import sha256
+from ssar.project import ROOT
+
+Role = Literal["train", "test"]
+
+RAWFRAMES = re.compile(r"(?P<path>\S.*?)\s+\d+\s+(?P<label>\d+)")
+LABELLED = re.compile(r"(?P<path>\S.*?)[\s,]+(?P<label>\d+)")
+PLAIN = re.compile(r"(?P<path>\S.*?)")
+PATTERNS = {
+    "rawframes": (RAWFRAMES,),
+    "videos": (LABELLED,),
+    "svformer": (LABELLED,),
+    "ucf": (LABELLED, PLAIN),
+    "hmdb": (LABELLED,),
+}
+SHAPES = {
+    "rawframes": "`Class/video frames label`",
+    "videos": "`Class/video.avi label`",
+    "svformer": "`/folder/Class/video.avi label`",
+    "ucf": "`Class/video.avi [label]`",
+    "hmdb": "`video.avi flag`",
+}
+HMDB_FILE = re.compile(r"(?P<name>.+)_test_split(?P<fold>\d+)\.txt")
+HMDB_FLAG: dict[Role, int] = {"train": 1, "test": 2}
+KINETICS_COLUMNS = {"label", "youtube_id", "time_start", "time_end"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a list."""
+
+    stem: str
+    """Name of the video, without folder and extension."""
+    name: str | None
+    """Name of the class: the folder of the video, where there is one."""
+    label: int | None
+    """The class number as the list has it."""
+    where: str
+    """File and line, for messages."""
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.stem}" if self.name else self.stem
+
+
+def read_list(item: ListFile, role: Role, extensions: Sequence[str]) -> list[Entry]:
+    """The entries of a list; `role` chooses among the videos of a format that holds both training and test.
+
+    Raises UserError that names file and line: a file that is missing or differs from its checksum, a line that does
+    not fit the format, a list without videos, or a video named twice.
+    """
+    path = local_path(item)
+    style = _style(path) if item.format == "auto" else item.format
+    if style == "hmdb":
+        entries = _hmdb(path, item.fold, role, extensions)
+    elif style == "kinetics":
+        entries = _kinetics(path)
+    else:
+        entries = [
+            entry(text["path"], text.groupdict().get("label"), where, extensions)
+            for where, text in _matches(path, style)
+        ]
+    if not entries:
+        raise UserError(f"{path}: the list names no {'training' if role == 'train' else 'test'} video")
+    _refuse_repetitions(entries)
+    return entries
+
+
+def local_path(item: ListFile) -> Path:
+    """Where a list lies; fetched from its URL if it is not there. Raises UserError."""
+    path = Path(item.path).expanduser()
+    path = path if path.is_absolute() else ROOT / path
+    if not path.exists():
+        if item.url is None:
+            raise UserError(f"no such list: {path}; correct `path` or give the list a `url`")
+        fetch_file([item.url], path, sha256=item.sha256)
+    elif item.sha256 and path.is_file() and (found := sha256(path)) != item.sha256:
+        raise UserError(f"{path} has sha256 {found}, the configuration says {item.sha256}: another version of the list")
+    return path
+
+
+def entry(path: str, label: str | None, where: str, extensions: Sequence[str]) -> Entry:
+    """An entry of a path as a list spells it, absolute or not, with an extension or without."""
+    folder, _, file = path.replace("\\", "/").rpartition("/")
+    return Entry(stem(file, extensions), folder.rpartition("/")[2] or None, None if label is None else int(label), where)
+
+
+def stem(file: str, extensions: Sequence[str]) -> str:
+    """A file name without its extension, if that is a video's: names may contain other dots."""
+    lowered = file.lower()
+    return next((file[: -len(ending)] for ending in extensions if lowered.endswith(ending.lower())), file)
+
+
+def _lines(path: Path) -> Iterable[tuple[str, str]]:
+    """`file, line n` and text of every line that is not blank."""
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if line.strip():
+            yield f"{path}, line {number}", line.strip()
+
+
+def _matches(path: Path, style: str) -> Iterable[tuple[str, re.Match[str]]]:
+    for where, line in _lines(path):
+        found = next((text for pattern in PATTERNS[style] if (text := pattern.fullmatch(line))), None)
+        if found is None:
+            raise UserError(f"{where}: expected {SHAPES[style]} (format {style}), found `{line[:100]}`")
+        yield where, found
+
+
+def _style(path: Path) -> str:
+    """The format of a list, by its lines: the first that fits them all."""
+    if path.is_dir():
+        return "hmdb"
+    lines = [line for _, line in _lines(path)]
+    if lines and set(lines[0].split(",")) >= KINETICS_COLUMNS:
+        return "kinetics"
+    if lines and all(RAWFRAMES.fullmatch(line) for line in lines):
+        return "rawframes"
+    labelled = [LABELLED.fullmatch(line) is not None for line in lines]
+    # one odd line is a mistake in a labelled list, which its own format tells by its number
+    return "videos" if sum(labelled) * 2 > len(lines) else "ucf"
+
+
+def _hmdb(folder: Path, fold: int, role: Role, extensions: Sequence[str]) -> list[Entry]:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: the format hmdb is a folder of files like brush_hair_test_split1.txt")
+    entries = []
+    for file in sorted(folder.glob("*.txt")):
+        name = HMDB_FILE.fullmatch(file.name)
+        if name is None or int(name["fold"]) != fold:
+            continue
+        for where, text in _matches(file, "hmdb"):
+            if int(text["label"]) not in (0, *HMDB_FLAG.values()):
+                raise UserError(f"{where}: the flag is 0, 1 or 2, not {text['label']}")
+            if int(text["label"]) == HMDB_FLAG[role]:
+                entries.append(Entry(stem(text["path"], extensions), name["name"], None, where))
+    return entries
+
+
+def _kinetics(path: Path) -> list[Entry]:
+    """Videos are named `<youtube id>_<start>_<end>` with six digits, classes with underscores for spaces."""
+    entries = []
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        for number, row in enumerate(csv.DictReader(file), start=2):
+            where = f"{path}, line {number}"
+            try:
+                name = f"{row['youtube_id']}_{int(row['time_start']):06d}_{int(row['time_end']):06d}"
+                entries.append(Entry(name, row["label"].strip().replace(" ", "_"), None, where))
+            except (KeyError, TypeError, ValueError, AttributeError):
+                wanted = ", ".join(sorted(KINETICS_COLUMNS))
+                raise UserError(f"{where}: expected the columns {wanted} (format kinetics), found {row}") from None
+    return entries
+
+
+def _refuse_repetitions(entries: Sequence[Entry]) -> None:
+    seen: dict[tuple[str | None, str], Entry] = {}
+    problems = []
+    for item in entries:
+        first = seen.setdefault((item.name, item.stem), item)
+        if first is not item:
+            problems.append(f"{item.where}: {item} is named in {first.where} already")
+    if problems:
+        raise UserError.of("a list names videos twice:", problems[:10])
