@@ -25,8 +25,13 @@ def moving_frames(count: int, height: int = 48, width: int = 64, seed: int = 0) 
     return np.clip(frames, 0, 255).astype(np.uint8)
 
 
-def write_video(path: str | Path, frames: np.ndarray, fps: int = 25, codec: str = "mpeg4") -> Path:
-    """Encode uint8 (T, H, W, 3) RGB frames; the container follows the suffix. `ffv1` (in .mkv or .avi) is lossless."""
+def write_video(
+    path: str | Path, frames: np.ndarray, fps: int = 25, codec: str = "mpeg4", rotation: int = 0
+) -> Path:
+    """Encode uint8 (T, H, W, 3) RGB frames; the container follows the suffix. `ffv1` (in .mkv or .avi) is lossless.
+
+    `rotation`: degrees, counter-clockwise, by which a player is told to turn the video.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     pixel_format, options = OPTIONS[codec]
@@ -35,6 +40,8 @@ def write_video(path: str | Path, frames: np.ndarray, fps: int = 25, codec: str 
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pixel_format
         stream.codec_context.thread_count = 1
+        if rotation:
+            stream.set_display_rotation(rotation)
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
         container.mux(stream.encode())

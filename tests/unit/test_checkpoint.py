@@ -1,13 +1,16 @@
-"""Resume checkpoints: two generations, refusal of foreign ones, and what a torn file leads to."""
+"""Stopping and resuming: signals, two generations of checkpoints, and what a foreign or torn file leads to."""
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 from ssar.engine.checkpoint import Checkpoints
+from ssar.engine.interrupt import Interrupt, leave
 from ssar.errors import UserError
 
 
@@ -65,3 +68,44 @@ def test_the_state_of_other_settings_is_refused(tmp_path: Path) -> None:
     Checkpoints(tmp_path, "a1").save({"step": 1})
     with pytest.raises(UserError, match="other settings"):
         Checkpoints(tmp_path, "b2").load()
+
+
+@pytest.fixture
+def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A SLURM client on the path that writes down what it is asked; returns the file."""
+    asked = tmp_path / "asked"
+    client = tmp_path / "bin" / "scontrol"
+    client.parent.mkdir()
+    client.write_text(f'#!/bin/sh\necho "$@" >> {asked}\n')
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{client.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    return asked
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGURG])
+def test_a_signal_is_noted_and_its_handler_given_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with Interrupt() as interrupt:
+        assert interrupt.received == 0
+        signal.raise_signal(number)
+        assert interrupt.received == number
+    assert signal.getsignal(number) is before
+
+
+def test_sigusr1_is_left_alone() -> None:
+    with Interrupt():
+        assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ("number", "speaks", "asked"),
+    [(signal.SIGURG, True, "requeue 4711\n"), (signal.SIGURG, False, None), (signal.SIGTERM, True, None)],
+)
+def test_only_the_warning_before_the_time_limit_requeues_the_job_and_only_once(
+    number: signal.Signals, speaks: bool, asked: str | None, scontrol: Path
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        leave(number, requeue=speaks)
+    assert caught.value.code == 128 + number
+    assert (scontrol.read_text() if scontrol.exists() else None) == asked

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.videos import make_folder
 
 from ssar.config import ClipConfig, RunConfig, TemporalGradient, parse_run
 from ssar.data.clips import ClipDecoder
@@ -16,7 +18,6 @@ from ssar.data.reader import open_video
 from ssar.data.split import Split, Video
 from ssar.errors import UserError
 from ssar.runtime import Runtime
-from tests.videos import make_folder
 
 CLIP = ClipConfig(frames=4, stride=2)
 
@@ -156,7 +157,8 @@ def run_config(method: str, **options) -> RunConfig:
 
 
 def small_split(found: list[Video]) -> Split:
-    return Split(labelled=found[::3], unlabelled=found, test=found[:1], classes=["a", "b"])
+    columns = {"labelled": [int(i % 3 == 0) for i in range(len(found))], "unlabelled": 1, "test": 0}
+    return Split(pd.DataFrame(found).assign(**{"class": [video.path[0] for video in found]}, **columns))
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from ssar.config import ModelConfig
+from ssar.config import ModelConfig, RunConfig, parse_run
 from ssar.engine.layout import channels_last
+from ssar.engine.numerics import settle
 from ssar.engine.selftest import keep_in_fp32, mismatches
+from ssar.errors import UserError
+from ssar.methods import method_class
+from ssar.methods.base import Batch, Method, View
 from ssar.models.resnet3d import build
+from ssar.runtime import Runtime
 
 
 class _WrongInBf16(torch.autograd.Function):
@@ -115,3 +122,55 @@ def test_r3d18_on_eight_frames_trains_right_on_this_machine_after_the_fallback()
     for (name, left), right in zip(network.named_parameters(), reference.parameters(), strict=True):
         similarity = nn.functional.cosine_similarity(left.grad.flatten(), right.grad.flatten(), dim=0)
         assert similarity > 0.7, name
+
+
+def supervised(clips: Tensor) -> tuple[Method, Batch, RunConfig]:
+    """A method whose classifier is wrong in bf16, and a batch for it."""
+    values: dict[str, Any] = {
+        "method": "supervised",
+        "version": 1,
+        "dataset": "made-up",
+        "data": {},
+        "labels": {"protocol": "all"},
+        "model": {"depth": 10, "width": 0.125, "temporal_strides": [1, 1, 1, 1], "stem_pool": False},
+        "optim": {"lr": 0.1},
+        "train": {"steps": 1},
+        "precision": "bf16-mixed",
+        "channels_last": True,
+        "options": {},
+    }
+    config = parse_run(json.dumps(values))
+    method = method_class("supervised")(config, 3)
+    method.predictor.fc = Wrong(64, 3, bias=False)
+    return method, Batch({View("labelled", "rgb", "weak"): clips}, torch.tensor([0, 1, 2, 0]), None, 0.0), config
+
+
+def test_fallback_is_reported_and_repeated_when_the_run_continues(clips: Tensor) -> None:
+    fabric = Fabric(accelerator="cpu", precision="bf16-mixed")
+    method, batch, config = supervised(clips)
+    report = settle(fabric, method, config, Runtime(), batch, known=())
+    assert report["layers_in_fp32"] == ["predictor.fc"]
+    assert "predictor.fc: gradient of weight, relative error 0.5" in report["mismatches"][0]
+    assert isinstance(method.predictor.fc, Wrong)
+    assert type(method.predictor.fc) is not Wrong
+    stem = next(method.predictor.parameters())
+    assert stem.is_contiguous(memory_format=torch.channels_last_3d)
+
+    again, batch, _ = supervised(clips)
+    report = settle(fabric, again, config, Runtime(self_test="off"), batch, known=report["layers_in_fp32"])
+    assert report["layers_in_fp32"] == ["predictor.fc"]
+    assert type(again.predictor.fc) is not Wrong
+
+
+def test_refusal_names_the_layer_and_the_ways_out(clips: Tensor) -> None:
+    method, batch, config = supervised(clips)
+    fabric = Fabric(accelerator="cpu", precision="bf16-mixed")
+    with pytest.raises(UserError, match=r"precision: 32-true(.|\n)*predictor\.fc: gradient of weight"):
+        settle(fabric, method, config, Runtime(self_test="refuse"), batch, known=())
+
+
+def test_fp32_in_the_default_format_is_the_reference_itself(clips: Tensor) -> None:
+    method, batch, config = supervised(clips)
+    plain = config.model_copy(update={"precision": "32-true", "channels_last": False})
+    report = settle(Fabric(accelerator="cpu"), method, plain, Runtime(), batch, known=())
+    assert report == {"setting": "fallback", "mismatches": [], "layers_in_fp32": []}

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.videos import moving_frames, write_video
 
 from ssar.data.reader import open_video
 from ssar.data.temporal_gradient import read_with_gradient, temporal_gradient
-from tests.videos import moving_frames, write_video
 
 
 def test_every_pair_of_bytes_follows_the_formula():

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.videos import make_folder, moving_frames, write_video
 
 from ssar.augment import Augmenter
 from ssar.config import Augment, DatasetConfig, TemporalGradient, WeakAugment
@@ -21,7 +22,6 @@ from ssar.data.tg_store import TGStore, extract, video_file
 from ssar.errors import UserError
 from ssar.files import sha1
 from ssar.runtime import Runtime
-from tests.videos import make_folder, moving_frames, write_video
 
 FRAMES = 70  # more than one chunk of the extraction
 SHORT = "class0/short.mp4"
@@ -100,7 +100,7 @@ def test_codecs_give_frames_back(name):
     if name == "jpeg":
         frame = frame[..., :1].repeat(3, axis=2)  # its halved chroma does these saturated blocks no good
     error = np.abs(codec.decode(codec.encode(frame), 41, 63).astype(int) - frame)
-    assert 0 < error.mean() < 2 if name == "jpeg" else not error.any()
+    assert error.mean() < 2 if name == "jpeg" else not error.any()
 
 
 def test_an_interrupted_extraction_continues_and_new_settings_start_over(videos, tmp_path):

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 
+from ssar.data.arena import Parcel, Receiver, Sender, Slots
 from ssar.data.watchdog import Board, beat
 from ssar.data.workers import in_order
 from ssar.errors import UserError
@@ -121,3 +123,40 @@ def test_the_board_shows_the_longest_work_first():
     board.finish(1)
     assert [entry.video for entry in board.busy()] == ["a/ü.avi", "b" * 1000]
     assert board.busy()[0].pid == os.getpid()
+
+
+class Pair(NamedTuple):
+    first: torch.Tensor | None
+    second: torch.Tensor
+
+
+def tensors(task: Task) -> Pair:
+    """Of sizes that grow and shrink, so that slots are outgrown and used again; one is not contiguous."""
+    number = task.number
+    first = torch.full((number % 5 + 1, 40), number, dtype=torch.uint8) if number % 4 else None
+    return Pair(first, torch.arange(6 * (number % 7)).view(2, -1).T + number)
+
+
+def test_tensors_arrive_as_they_were_and_stay():
+    tasks = [Task(f"video{number}.avi", number) for number in range(60)]
+    found = [result for _, result in in_order(tensors, tasks, workers=2, seconds=60.0)]
+    for task, pair in zip(tasks, found, strict=True):
+        wanted = tensors(task)
+        assert (pair.first is None) == (wanted.first is None)
+        assert pair.first is None or torch.equal(pair.first, wanted.first)
+        assert torch.equal(pair.second, wanted.second)
+        assert pair.second.dtype == torch.int64
+
+
+def test_a_full_arena_and_an_empty_tensor_are_no_obstacle():
+    slots = Slots(workers=1, count=2)
+    sender, receiver = Sender(slots, 0), Receiver(slots, pin_memory=False)
+    clips = [torch.full((3, 2), number) for number in range(4)]
+    packed = [sender.pack(clip) for clip in clips]
+    assert [isinstance(each, Parcel) for each in packed] == [True, True, False, False]
+    assert all(torch.equal(receiver.unpack(each), clip) for each, clip in zip(packed, clips, strict=True))
+    again = sender.pack(clips[3])
+    assert isinstance(again, Parcel)
+    assert again.memory is None
+    assert torch.equal(receiver.unpack(again), clips[3])
+    assert sender.pack(torch.empty(0)).shape == (0,)

@@ -45,8 +45,8 @@ class ListFile(Closed):
     path: str = option(about="local file or folder with the list (relative to the repository root or absolute)")
     url: str | None = option(None, about="address to fetch the file from when it is not at `path`")
     sha256: str | None = option(None, about="checksum of the fetched file")
-    format: Literal["auto", "rawframes", "videos", "svformer", "ucf", "hmdb"] = option(
-        "auto", about="format of the list; auto looks at its lines", source="facts: LTG, SVFormer, UCF-101, HMDB-51"
+    format: Literal["auto", "rawframes", "videos", "svformer", "ucf", "hmdb", "kinetics"] = option(
+        "auto", about="format of the list; auto looks at its lines", source="LTG, SVFormer, UCF-101, HMDB-51, Kinetics"
     )
     fold: Positive = option(1, about="split number, for formats with several in one folder (HMDB-51)")
 
@@ -65,6 +65,9 @@ class Mirror(Closed):
     urls: tuple[str, ...] = option(about="addresses, tried in this order", min_length=1)
     sha256: str | None = option(None, about="checksum; none where the publisher states none")
     bytes: int | None = option(None, about="size, for the progress bar and a first check", gt=0)
+    parts: bool = option(
+        False, about="the file lists addresses, one per line, that are fetched and unpacked", source="Kinetics"
+    )
 
 
 class DatasetConfig(Closed):
@@ -90,6 +93,9 @@ class DatasetConfig(Closed):
         20.0, about="share of each class held out for testing when nothing else says so", lt=100
     )
     protocols: dict[str, ListSplit] = option({}, about="named published label protocols, e.g. videossl-20")
+    allow_missing: Probability = option(
+        0.0, about="share of a list's videos that may be absent (deleted by their owners); more is an error"
+    )
     classes: Positive | None = option(None, about="number of classes, checked against the index")
     videos: Positive | None = option(None, about="number of training videos, for plans made before the download")
     tg_source: Literal["store", "online", "none"] = option(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from ssar.config import ListFile
-from ssar.data.fetch import fetch_file
+from ssar.data.download import fetch_file
 from ssar.errors import UserError
 from ssar.files import sha256
 from ssar.project import ROOT
@@ -70,7 +70,7 @@ def read_list(item: ListFile, role: Role, extensions: Sequence[str]) -> list[Ent
     """The entries of a list; `role` chooses among the videos of a format that holds both training and test.
 
     Raises UserError that names file and line: a file that is missing or differs from its checksum, a line that does
-    not fit the format, a list without videos, or a video named twice.
+    not fit the format, a list without videos, or one that names a video with two labels.
     """
     path = local_path(item)
     style = _style(path) if item.format == "auto" else item.format
@@ -85,8 +85,7 @@ def read_list(item: ListFile, role: Role, extensions: Sequence[str]) -> list[Ent
         ]
     if not entries:
         raise UserError(f"{path}: the list names no {'training' if role == 'train' else 'test'} video")
-    _refuse_repetitions(entries)
-    return entries
+    return _once(entries)
 
 
 def local_path(item: ListFile) -> Path:
@@ -105,7 +104,8 @@ def local_path(item: ListFile) -> Path:
 def entry(path: str, label: str | None, where: str, extensions: Sequence[str]) -> Entry:
     """An entry of a path as a list spells it, absolute or not, with an extension or without."""
     folder, _, file = path.replace("\\", "/").rpartition("/")
-    return Entry(stem(file, extensions), folder.rpartition("/")[2] or None, None if label is None else int(label), where)
+    name = folder.rpartition("/")[2] or None
+    return Entry(stem(file, extensions), name, None if label is None else int(label), where)
 
 
 def stem(file: str, extensions: Sequence[str]) -> str:
@@ -130,17 +130,16 @@ def _matches(path: Path, style: str) -> Iterable[tuple[str, re.Match[str]]]:
 
 
 def _style(path: Path) -> str:
-    """The format of a list, by its lines: the first that fits them all."""
+    """The format of a list, by what most of its lines look like; the odd ones are mistakes then, told by number."""
     if path.is_dir():
         return "hmdb"
     lines = [line for _, line in _lines(path)]
     if lines and set(lines[0].split(",")) >= KINETICS_COLUMNS:
         return "kinetics"
-    if lines and all(RAWFRAMES.fullmatch(line) for line in lines):
-        return "rawframes"
-    labelled = [LABELLED.fullmatch(line) is not None for line in lines]
-    # one odd line is a mistake in a labelled list, which its own format tells by its number
-    return "videos" if sum(labelled) * 2 > len(lines) else "ucf"
+    for style, pattern in (("rawframes", RAWFRAMES), ("videos", LABELLED)):
+        if 2 * sum(pattern.fullmatch(line) is not None for line in lines) > len(lines):
+            return style
+    return "ucf"
 
 
 def _hmdb(folder: Path, fold: int, role: Role, extensions: Sequence[str]) -> list[Entry]:
@@ -174,12 +173,16 @@ def _kinetics(path: Path) -> list[Entry]:
     return entries
 
 
-def _refuse_repetitions(entries: Sequence[Entry]) -> None:
-    seen: dict[tuple[str | None, str], Entry] = {}
-    problems = []
+def _once(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries without repetitions."""
+    first: dict[tuple[str | None, str], Entry] = {}
     for item in entries:
-        first = seen.setdefault((item.name, item.stem), item)
-        if first is not item:
-            problems.append(f"{item.where}: {item} is named in {first.where} already")
+        first.setdefault((item.name, item.stem), item)
+    problems = [
+        f"{item.where}: {item} has label {item.label} and in {known.where} label {known.label}"
+        for item in entries
+        if (known := first[item.name, item.stem]).label != item.label
+    ]
     if problems:
-        raise UserError.of("a list names videos twice:", problems[:10])
+        raise UserError.of("a list gives one video two labels:", problems[:10])
+    return list(first.values())

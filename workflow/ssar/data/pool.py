@@ -55,7 +55,7 @@ class _Worker(Generic[Result]):
     def take(self, seconds: float) -> Result | Lost:
         """The result of the video. Blocks until there is one, or until the process has ended."""
         try:
-            return self.pipe.recv()  # type: ignore[no-any-return]
+            return self.pipe.recv()
         except EOFError:
             self.process.join()
             if self.hung:

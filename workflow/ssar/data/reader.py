@@ -4,7 +4,7 @@ Frame i is the i-th frame that a decoder puts out from the start of the file, co
 container asks. All backends give the same frames: at the native size equal but for single values that differ by
 rounding (at most 2 of 255), since all are FFmpeg's decoders and swscale. With `short_side` decord and PyAV differ by
 less than 1 of 255 on average in natural videos; torchcodec converts to RGB before it scales, not after, and differs
-by less than 2. A backend that would seek to other frames than asked for (see `suits`) leaves a video to PyAV.
+by less than 2. Videos that a backend would turn or seek wrongly (see `suits`) are left to PyAV.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Video:
         self.errors = (av.FFmpegError, IndexError, StopIteration, *backend.errors)
         try:
             header = read_header(path)
-            if header.reordered and not backend.suits(read_timetable(path)):
+            # decord fails on turned images whose rows FFmpeg pads
+            if header.turned or (header.reordered and not backend.suits(read_timetable(path))):
                 backend = _backend("pyav")
             size = None if short_side is None else scaled_size(header.height, header.width, short_side)
             self.backend: Backend = backend(path, size)

@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from ssar.data.arena import Receiver, Sender, Slots
 from ssar.data.watchdog import Board, Watch, guarded
 from ssar.errors import UserError
 
@@ -32,19 +33,24 @@ class _Failure(NamedTuple):
 class _Work(Dataset, Generic[Item, Result]):
     """What a worker does with an item: note the video on the board, work, hand a user's error back as a value."""
 
-    def __init__(self, work: Callable[[Item], Result], board: Board) -> None:
-        self.work, self.board = work, board
+    def __init__(self, work: Callable[[Item], Result], board: Board, slots: Slots) -> None:
+        self.work, self.board, self.slots = work, board, slots
+        self.sender: Sender | None = None
 
-    def __getitem__(self, item: Item) -> Result | _Failure:
-        worker = get_worker_info()
-        row = worker.id if worker else 0
-        self.board.start(row, item.video)
-        try:
-            return self.work(item)
-        except UserError as error:
-            return _Failure(str(error))
-        finally:
-            self.board.finish(row)
+    def __getitem__(self, item: Item) -> Any:
+        number = get_worker_info().id
+        self.sender = self.sender or Sender(self.slots, number)
+        return self.sender.pack(_attempt(self.work, item, self.board, number))
+
+
+def _attempt(work: Callable[[Item], Result], item: Item, board: Board, row: int) -> Result | _Failure:
+    board.start(row, item.video)
+    try:
+        return work(item)
+    except UserError as error:
+        return _Failure(str(error))
+    finally:
+        board.finish(row)
 
 
 class _Order(Generic[Item]):
@@ -85,28 +91,30 @@ def in_order(
 ) -> Iterator[tuple[Item, Result]]:
     """Yield ``(item, work(item))`` in the order of the items, computed by `workers` processes (0: by this one).
 
-    `work` and the items must pickle; tensors in a result travel through shared memory. At least `ahead` items are in
-    the works at any time, so that whoever consumes the results need not wait.
+    `work` and the items must pickle. A result may be a tensor or a NamedTuple with some: they travel through shared
+    memory, and arrive page-locked with `pin_memory` and workers. At least `ahead` items are in the works at any time,
+    so that whoever consumes the results need not wait.
 
     Raises UserError, naming the video, when `work` raises one, when a process dies, and when one is silent for more
     than `seconds` (see `ssar.data.watchdog.beat`). With no workers a hang is named on stderr and ends the process.
     """
     board = Board(max(workers, 1))
-    task = _Work(work, board)
     if not workers:
         with guarded(board, seconds):
             for item in items:
-                yield item, _checked(task[item])
+                yield item, _checked(_attempt(work, item, board, 0))
         return
+    prefetch = max(2, -(-ahead // workers))
+    slots = Slots(workers, 2 * (prefetch + 1))  # enough for results with two tensors, as clips have
+    receiver = Receiver(slots, pin_memory)
     order = _Order(items)
     loader = DataLoader(
-        task,
+        _Work(work, board, slots),
         batch_size=None,
         sampler=order,  # type: ignore[arg-type]
         num_workers=workers,
         collate_fn=_as_is,
-        pin_memory=pin_memory,
-        prefetch_factor=max(2, -(-ahead // workers)),
+        prefetch_factor=prefetch,
         multiprocessing_context=_context(),
     )
     watch = Watch(board, seconds)
@@ -120,7 +128,7 @@ def in_order(
                 return
             except RuntimeError as error:
                 raise UserError(watch.verdict or _death(board, error)) from error
-            yield order.waiting.popleft(), _checked(result)
+            yield order.waiting.popleft(), _checked(receiver.unpack(result))
     finally:
         watch.stop()
 

@@ -33,7 +33,7 @@ def launched(config: RunConfig, runtime: Runtime) -> Fabric:
         fabric = Fabric(
             accelerator=runtime.accelerator,
             devices=runtime.devices,
-            strategy="ddp_find_unused_parameters_true" if runtime.devices > 1 else "auto",
+            strategy="ddp" if runtime.devices > 1 else "auto",
             precision=config.precision,
             plugins=[LightningEnvironment()] if alone else None,
         )

@@ -11,6 +11,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -95,7 +96,8 @@ class Loop:
         self.objective.train()
         self.account.start()
         self.saved = time.monotonic()
-        with Meter(self.plan.steps, "training", self.step) as meter:
+        speaks = self.fabric.is_global_zero
+        with Meter(self.plan.steps, "training", self.step) if speaks else nullcontext() as meter:
             while self.step < self.plan.steps:
                 before, self.pending = self.pending, self._advance(source, prepare)
                 self.step += 1
@@ -108,7 +110,8 @@ class Loop:
                 self._end_epoch()
                 if any(requests):
                     self._act(requests)
-                meter.advance(detail=str(self.account))
+                if meter is not None:
+                    meter.advance(detail=str(self.account))
             self._flush()
 
     def _advance(self, source: Iterator[Raw], prepare: Prepare[Raw]) -> Pending:

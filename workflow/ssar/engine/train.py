@@ -89,7 +89,7 @@ class Feed:
             rank=self.rank,
             pin_memory=self.pin,
         )
-        for raw in track(batches, count, "precise batch normalisation"):
+        for raw in track(batches, count, "precise batch normalisation") if self.rank == 0 else batches:
             if interrupt.received:
                 leave(interrupt.received, requeue)
             videos = raw.tg if self.config.options.test_modality == "tg" else raw.frames

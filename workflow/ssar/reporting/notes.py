@@ -54,7 +54,7 @@ def _place(column: Column) -> str:
 def _statistics(shown: Sequence[Cell]) -> Iterator[str]:
     counts = {cell.summary.n for cell in shown if cell.summary is not None}
     if counts == {1}:
-        yield "One seed each."
+        yield "One seed each; bold: the best measured value."
     elif counts:
         number = str(max(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
         yield f"Mean ± sample standard deviation over {number} seeds; bold: the best measured mean."
@@ -90,4 +90,4 @@ def _missing(spec: TableSpec, cells: Sequence[Sequence[Cell]]) -> Iterator[str]:
         yield "undef.: Top-5 among fewer than 6 classes."
     incomplete = dict.fromkeys(f"{row}, {len(cell.results)} of {cell.wanted}" for row, cell in pairs if cell.incomplete)
     if incomplete:
-        yield f"Seeds that are there in the rows that lack some: {'; '.join(incomplete)}."
+        yield f"Seeds missing: {'; '.join(incomplete)} there."

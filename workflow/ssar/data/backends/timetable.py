@@ -10,11 +10,15 @@ from av.video.frame import VideoFrame
 
 @dataclass(frozen=True)
 class Header:
-    """The upright size of a video, and whether its frames may be stored in another order than shown."""
+    """What the first frame of a video shows."""
 
     height: int
     width: int
+    """Size of the upright image."""
+    turned: bool
+    """Whether the container asks to turn the stored image."""
     reordered: bool
+    """Whether frames may be stored in another order than shown."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,9 @@ def read_header(path: str) -> Header:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         frame = next(container.decode(stream))
-        height, width = (frame.height, frame.width) if quarter_turns(frame) % 2 == 0 else (frame.width, frame.height)
-        return Header(height, width, stream.codec_context.has_b_frames)
+        turns = quarter_turns(frame)
+        height, width = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
+        return Header(height, width, turns > 0, stream.codec_context.has_b_frames)
 
 
 def read_timetable(path: str) -> Timetable:

@@ -22,7 +22,7 @@ class TorchCodecBackend:
 
     @staticmethod
     def suits(table: Timetable) -> bool:
-        """Whether torchcodec, which tells frames apart by their times, finds the right ones of a video with B-frames."""
+        """Whether torchcodec, which goes by the times of frames, finds the right ones of a video with B-frames."""
         return bool(table.times)
 
     def decode(self, indices: list[int]) -> np.ndarray:

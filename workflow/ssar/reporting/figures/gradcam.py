@@ -19,7 +19,7 @@ from ssar.data.sampling import uniform_indices
 from ssar.engine.weights import load_predictor
 from ssar.errors import UserError
 from ssar.reporting.figures.inputs import FigureInputs, ShownVideo
-from ssar.reporting.figures.style import COLUMN, bare, tight
+from ssar.reporting.figures.style import COLUMN, LABEL, bare, tight, words
 
 COLOURS = "inferno"  # ordered by lightness, so that it reads without colour, too
 OPACITY = 0.75
@@ -99,8 +99,8 @@ def draw(inputs: FigureInputs) -> Figure:
     networks = load_networks(inputs.models[variant] for variant in inputs.spec.variants)
     videos = inputs.test_videos(min_frames=1)
     labels = ["RGB", *inputs.spec.names.values()]
-    side = COLUMN / (inputs.spec.moments + 0.25)
-    figure = tight(COLUMN, len(videos) * (len(labels) * side + 0.25))
+    side = (COLUMN - LABEL) / inputs.spec.moments
+    figure = tight(COLUMN, len(videos) * (len(labels) * side + LABEL))
     blocks = figure.subfigures(len(videos), 1, squeeze=False)[:, 0]
     for block, video in zip(blocks, videos, strict=True):
         grid = block.subplots(len(labels), inputs.spec.moments, squeeze=False)
@@ -109,5 +109,5 @@ def draw(inputs: FigureInputs) -> Figure:
                 axes.imshow(picture)
                 bare(axes)
             line[0].set_ylabel(label)
-        block.suptitle(video.name, fontsize="medium")
+        block.suptitle(words(video.name, 40), fontsize="medium")
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +22,14 @@ COLUMN, PAGE = 3.5, 7.0
 POINTS = 7.0
 """Smallest font size."""
 
+CHARACTERS = 16
+"""About so many characters of that size go into an inch."""
+
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 """Okabe and Ito's palette for colour-blind readers."""
+
+LABEL = 0.16
+"""Inches that a line of text takes beside or above a picture."""
 
 GREY = "#BBBBBB"
 
@@ -62,11 +69,28 @@ def bare(axes: Axes) -> None:
     axes.spines[:].set_visible(False)
 
 
+def words(name: str, width: int) -> str:
+    """A class name as words in lines of about `width` characters: `BoxingPunchingBag` as `Boxing Punching Bag`."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|[_-]+", " ", name)
+    return textwrap.fill(spaced, width, break_long_words=False)
+
+
+def footnote(figure: Figure, text: str) -> None:
+    """Make the figure higher by a strip with the text, below everything that is drawn."""
+    lines = textwrap.wrap(text, int(figure.get_figwidth() * CHARACTERS))
+    strip = (len(lines) * 1.3 + 0.7) * POINTS / 72
+    height = figure.get_figheight() + strip
+    figure.set_figheight(height)
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(rect=(0, strip / height, 1, 1 - strip / height))
+    figure.text(0.5, 0.3 * POINTS / 72 / height, "\n".join(lines), ha="center", va="bottom", color="#555555")
+
+
 def save(figure: Figure, stem: Path, spec: FigureSpec, note: str | None) -> None:
     """Write `stem`.pdf and `stem`.png atomically; the caption goes into their metadata, a note below the drawing."""
     if note:
-        columns = int(figure.get_figwidth() * 25)  # characters of 7 points
-        figure.supxlabel(textwrap.fill(note, columns), fontsize=POINTS, color="#555555")
+        footnote(figure, note)
     title = f"{spec.caption} After {spec.source}."
     # no date: the same inputs give the same bytes
     metadata = {"pdf": {"Title": title, "CreationDate": None}, "png": {"Title": title}}

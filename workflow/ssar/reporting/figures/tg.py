@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ssar.data.reader import open_video
 from ssar.data.temporal_gradient import temporal_gradient
 from ssar.reporting.figures.inputs import FigureInputs, ShownVideo
-from ssar.reporting.figures.style import COLUMN, bare, tight
+from ssar.reporting.figures.style import COLUMN, LABEL, bare, tight, words
 
 
 def pictures(inputs: FigureInputs, video: ShownVideo) -> list[np.ndarray]:
@@ -37,14 +37,14 @@ def draw(inputs: FigureInputs) -> Figure:
     rows = [pictures(inputs, video) for video in videos]
     shape = max(row[0].shape[0] / row[0].shape[1] for row in rows)
     titles = heads(inputs.spec.intervals)
-    height = len(rows) * COLUMN / len(titles) * shape + 0.3
+    height = len(rows) * (COLUMN - 2 * LABEL) / len(titles) * shape + LABEL
     figure = tight(COLUMN, height)
     grid = figure.subplots(len(rows), len(titles), squeeze=False)
     for line, row, video in zip(grid, rows, videos, strict=True):
         for axes, picture in zip(line, row, strict=True):
             axes.imshow(picture)
             bare(axes)
-        line[0].set_ylabel(video.name)
+        line[0].set_ylabel(words(video.name, 13))
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title)
     return figure

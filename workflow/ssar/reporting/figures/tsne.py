@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
@@ -14,7 +15,10 @@ from sklearn.neighbors import NearestNeighbors
 from ssar.errors import UserError
 from ssar.evaluation.predictions import Predictions, read_predictions
 from ssar.reporting.figures.inputs import FigureInputs
-from ssar.reporting.figures.style import GREY, OKABE_ITO, PAGE, bare
+from ssar.reporting.figures.style import GREY, OKABE_ITO, PAGE, bare, words
+
+LEGEND = 3
+"""Columns of the legend below each panel."""
 
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
 
@@ -68,24 +72,19 @@ def draw(inputs: FigureInputs) -> Figure:
     rng = np.random.default_rng(spec.seed)
     points = np.sort(rng.permutation(len(first.labels))[: spec.points])
     coloured = np.sort(rng.permutation(np.unique(first.labels))[: spec.classes])
-    width = PAGE / max(len(found), 2)
-    legend_rows = -(-len(coloured) // 6)
-    figure = Figure(figsize=(width * len(found), width + 0.2 + 0.16 * legend_rows), layout="constrained")
-    panels = figure.subplots(1, len(found), squeeze=False)[0]
-    for axes, (variant, predictions) in zip(panels, found.items(), strict=True):
+    side = PAGE / max(len(found), 2)
+    lines = -(-len(coloured) // (LEGEND * len(found)))
+    heights = [side, 0.16 * lines]
+    figure = Figure(figsize=(side * len(found), sum(heights) + 0.3), layout="constrained")
+    grid = figure.add_gridspec(2, len(found), height_ratios=heights)
+    for place, (variant, predictions) in enumerate(found.items()):
+        axes = figure.add_subplot(grid[0, place])
         features, labels = predictions.features[points].astype(np.float32), predictions.labels[points]
-        _scatter(axes, embed(features, spec.perplexity, spec.seed), labels, coloured, first.classes)
+        _scatter(axes, embed(features, spec.perplexity, spec.seed), labels, coloured)
         axes.set_title(spec.names[variant])
         axes.set_xlabel(separation(features, labels, spec.neighbours))
-    handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        names,
-        loc="outside lower center",
-        ncols=6 if len(found) > 1 else 3,
-        frameon=False,
-        handletextpad=0.1,
-        columnspacing=1.0,
+    _legend(
+        figure.add_subplot(grid[1, :]), [words(first.classes[label], 40) for label in coloured], LEGEND * len(found)
     )
     return figure
 
@@ -99,12 +98,24 @@ def _check(inputs: FigureInputs, found: dict[str, Predictions]) -> None:
             raise UserError(f"{inputs.predictions[variant]} is of other test videos than those it is compared with")
 
 
-def _scatter(axes: Axes, plane: np.ndarray, labels: np.ndarray, coloured: np.ndarray, classes: list[str]) -> None:
+def _scatter(axes: Axes, plane: np.ndarray, labels: np.ndarray, coloured: np.ndarray) -> None:
     others = ~np.isin(labels, coloured)
     size = float(np.clip(4000 / len(labels), 3, 16))
     axes.scatter(plane[others, 0], plane[others, 1], s=size / 2, c=GREY, linewidths=0)
     for label, look in zip(coloured, looks(len(coloured)), strict=True):
         x, y = plane[labels == label].T
-        axes.scatter(x, y, s=size, c=look.colour, marker=look.marker, linewidths=0, label=classes[label])
+        axes.scatter(x, y, s=size, c=look.colour, marker=look.marker, linewidths=0)
     bare(axes)
     axes.set_box_aspect(1)
+
+
+def _legend(axes: Axes, names: list[str], columns: int) -> None:
+    """Axes with nothing in them but what each class looks like."""
+    handles = [
+        Line2D([], [], color=look.colour, marker=look.marker, linestyle="", markersize=4, markeredgewidth=0, label=name)
+        for name, look in zip(names, looks(len(names)), strict=True)
+    ]
+    axes.legend(
+        handles=handles, loc="center", ncols=columns, frameon=False, handletextpad=0.1, columnspacing=1.0, borderpad=0
+    )
+    axes.axis("off")

@@ -1,0 +1,270 @@
+"""Tables from made-up metrics files to the three formats, and the paper's declared ones."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import statistics
+import subprocess
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from ssar.errors import UserError
+from ssar.experiments import load_paper
+from ssar.project import CONFIG
+from ssar.reporting.ablation import write_ablation
+from ssar.reporting.latex import escape
+from ssar.reporting.spec import TableSpec
+from ssar.reporting.table import render
+
+SPEC = {
+    "caption": "A table of 100% tests.",
+    "source": "Nobody, Table 9",
+    "stub": ["Method", "Own"],
+    "columns": [
+        {"key": "a1", "header": ["A_b", "Top-1"], "setting": "a.all"},
+        {"key": "a5", "header": ["A_b", "Top-5"], "setting": "a.all", "metric": "top5"},
+        {"key": "b1", "header": ["B", "Top-1"], "setting": "b.all"},
+    ],
+    "rows": [
+        {"key": "old", "header": ["Old & wise", "no"], "published": [10.0, None, 12.34]},
+        {"key": "base", "header": ["Base", "yes"], "variant": "base", "published": [50.0, 60, 70]},
+        {"key": "ours", "header": ["Ours", "yes"], "variant": "ours", "published": [62.4, 84.9, 76.1]},
+        {"key": "new", "header": ["New", "yes"], "variant": "new", "line_above": True},
+    ],
+    "notes": ["Made up."],
+}
+
+
+@pytest.fixture
+def metrics(tmp_path):
+    """Writes metrics files and gives their paths; None is a seed that is not there."""
+
+    def write(name, dataset, *values, top5=90.0):
+        paths = []
+        for seed, value in enumerate(values):
+            path = tmp_path / f"{name}.{dataset}.{seed}.json"
+            if value is not None:
+                config = {"dataset": dataset, "labels": {"protocol": "all", "draw": seed}, "seed": seed}
+                path.write_text(
+                    json.dumps({"run": f"{name}-{seed}", "config": config, "top1": value, "top5": top5, "views": "1x1"})
+                )
+            paths.append(str(path))
+        return paths
+
+    return write
+
+
+@pytest.fixture
+def table(metrics):
+    a = {
+        name: metrics(name, "a", *values)
+        for name, values in {"base": (50.0, 52.0), "ours": (60.04, 62.0), "new": (None, None)}.items()
+    }
+    b = {"base": metrics("base", "b", 71.0), "ours": metrics("ours", "b", 40.0, None), "new": metrics("new", "b", 70.0)}
+    cells = {f"{name}|{column}": paths for name, paths in a.items() for column in ("a1", "a5")}
+    return {
+        "spec": SPEC,
+        "cells": cells | {f"{name}|b1": paths for name, paths in b.items()},
+        "settings": {"a1": "a.all", "a5": "a.all", "b1": "b.all"},
+        "note": None,
+        "views": "10x3-256-logits",
+    }
+
+
+def made(table, folder) -> dict[str, str]:
+    render(table, folder / "t")
+    return {suffix: (folder / f"t.{suffix}").read_text() for suffix in ("tex", "md", "csv")}
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line[:1] == "|"]
+    return {line[0].strip("| "): line[1:] for line in lines}
+
+
+def test_cells_show_mean_spread_and_published_value(table, tmp_path):
+    found = rows(made(table, tmp_path)["md"])
+    std = statistics.stdev([60.04, 62.0])
+    assert found["Ours"] == ["✓", f"**61.0 ± {std:.1f}** (62.4)", "**90.0 ± 0.0** (84.9)", "40.0 (76.1)"]
+    assert found["Base"] == ["✓", "51.0 ± 1.4 (50.0)", "**90.0 ± 0.0** (60.0)", "**71.0** (70.0)"]
+
+
+def test_a_missing_run_is_never_a_number(table, tmp_path):
+    files = made(table, tmp_path)
+    assert rows(files["md"])["New"] == ["✓", "n/a", "n/a", "70.0"]
+    line = next(
+        line for line in csv.DictReader(files["csv"].splitlines()) if (line["row"], line["column"]) == ("new", "a1")
+    )
+    assert (line["mean"], line["std"], line["n"], line["runs"], line["published"]) == ("", "", "0", "", "")
+    assert "n/a: not run." in files["md"]
+    assert "Seeds missing: ours, 1 of 2 there." in files["md"]
+
+
+def test_a_method_that_does_not_exist_is_quoted(table, tmp_path):
+    files = made(table, tmp_path)
+    assert rows(files["md"])["Old & wise"] == ["✗", "(10.0)†", "-", "(12.3)†"]
+    assert "† Quoted" in files["md"]
+    assert "**" not in files["md"].split("Old & wise")[1].splitlines()[0]
+
+
+def test_the_csv_has_a_line_for_every_cell_and_its_runs(table, tmp_path):
+    lines = list(csv.DictReader(made(table, tmp_path)["csv"].splitlines()))
+    assert len(lines) == 12
+    ours = lines[6]
+    assert (ours["variant"], ours["setting"], ours["metric"], ours["n"]) == ("ours", "a.all", "top1", "2")
+    assert float(ours["mean"]) == pytest.approx(61.02)
+    assert ours["runs"] == "ours-0 ours-1"
+    assert ours["best"] == "1"
+
+
+def test_protocol_and_labels_stand_below(table, tmp_path):
+    text = made(table, tmp_path)["md"]
+    assert "Labels: a all (draw 0, 1), b all (draw 0)" in text.replace("; ", ", ")
+    assert "10 clips, 3 crops of 256 × 256 pixels, mean of logits" in text
+    assert "over 1 to 2 seeds" in text
+    assert "Made up." in text
+
+
+def test_a_smaller_scale_says_so(table, tmp_path):
+    table |= {"settings": {"a1": "toy.percent-10", "a5": "toy.percent-10", "b1": None}, "note": "Small & quick."}
+    files = made(table, tmp_path)
+    assert "Small & quick." in files["md"]
+    assert "Not comparable with the published values: toy.percent-10 for a.all." in files["md"]
+    assert "do not exist at this scale: b.all" in files["md"]
+    assert "toy.percent-10, instead of A_b Top-1" in files["md"]
+    assert {line["column"] for line in csv.DictReader(files["csv"].splitlines())} == {"a1", "a5"}
+
+
+def test_a_table_without_any_column_of_this_scale_still_renders(table, tmp_path):
+    table["settings"] = dict.fromkeys(("a1", "a5", "b1"))
+    files = made(table, tmp_path)
+    assert "Ours" in files["tex"]
+    assert files["csv"].count("\n") == 1
+
+
+def test_top5_of_few_classes_is_undefined(table, metrics, tmp_path):
+    table["cells"]["ours|a5"] = metrics("ours", "a", 60.0, 62.0, top5=None)
+    files = made(table, tmp_path)
+    assert rows(files["md"])["Ours"][2] == "undef. (84.9)"
+    assert "undef.:" in files["md"]
+
+
+def test_best_of_each_section(table, tmp_path):
+    table["spec"] = SPEC | {"best": "section"}
+    assert rows(made(table, tmp_path)["md"])["New"][3] == "70.0"  # alone in its section
+    table["spec"] = SPEC | {"best": "none"}
+    assert r"\textbf" not in made(table, tmp_path)["tex"]
+
+
+def test_heads_are_joined_and_everything_is_escaped(table, tmp_path):
+    tex = made(table, tmp_path)["tex"]
+    assert r"\multicolumn{2}{c}{A\_b} & B" in tex
+    assert r"\cmidrule(lr){3-4}\cmidrule(lr){5-5}" in tex
+    assert r"100\% tests" in tex
+    assert r"Old \& wise" in tex
+
+
+def test_a_damaged_metrics_file_and_an_unknown_metric_are_told(table, tmp_path):
+    path = Path(table["cells"]["ours|a1"][0])
+    path.write_text("{")
+    with pytest.raises(UserError, match=f"{path.name} is damaged"):
+        made(table, tmp_path)
+    path.write_text('{"run": "r"}')
+    with pytest.raises(UserError, match="has no metric `top1`"):
+        made(table, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": [SPEC["rows"][0] | {"published": [1.0]}]}, "1 values for 3 columns"),
+        ({"rows": [SPEC["rows"][0] | {"header": ["x"]}]}, "1 stub cells for 2 stub columns"),
+        ({"rows": [SPEC["rows"][3] | {"variant": None}]}, "neither a variant nor published values"),
+        ({"rows": [SPEC["rows"][0], SPEC["rows"][0]]}, "row `old` is declared twice"),
+        ({"columns": [SPEC["columns"][0], {"key": "x", "header": ["X"]}]}, "1 levels of head"),
+        ({"titel": "x"}, "Extra inputs are not permitted"),
+    ],
+)
+def test_mistakes_in_a_declaration_are_refused(change, message):
+    with pytest.raises(ValidationError, match=message):
+        TableSpec.model_validate(SPEC | change)
+
+
+def test_escape():
+    assert escape("50% of a_b & {c} ± 1 × ~^\\$#") == (
+        r"50\% of a\_b \& \{c\} $\pm$ 1 $\times$ \textasciitilde{}\textasciicircum{}\textbackslash{}\$\#"
+    )
+
+
+PDFLATEX = shutil.which("pdflatex")
+
+
+@pytest.mark.skipif(PDFLATEX is None, reason="pdflatex is not installed")
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_tex_compiles_by_itself_and_by_input(table, tmp_path, wide):
+    if wide:
+        columns = [SPEC["columns"][0] | {"key": f"c{i}"} for i in range(8)]
+        table["spec"] = SPEC | {"columns": columns, "rows": [row | {"published": [1.0] * 8} for row in SPEC["rows"]]}
+        table["cells"] = {f"ours|c{i}": table["cells"]["ours|a1"] for i in range(8)}
+    made(table, tmp_path)
+    (tmp_path / "paper.tex").write_text(
+        r"\documentclass[twocolumn]{article}\usepackage{booktabs,graphicx}\begin{document}"
+        r"\input{t} Between. \input{t} After.\end{document}"
+    )
+    for name in ("t", "paper"):
+        command = [PDFLATEX, "-interaction=nonstopmode", "-halt-on-error", f"{name}.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+        assert done.returncode == 0, done.stdout[-2000:]
+        assert "Overfull" not in done.stdout
+        assert (tmp_path / f"{name}.pdf").stat().st_size > 1000
+
+
+# --- the paper's own ------------------------------------------------------------------------------
+
+PAPERS = sorted(path.name for path in (CONFIG / "papers").iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_declared_tables_render_before_anything_has_run(name, tmp_path):
+    paper = load_paper(name)
+    for key, spec in paper.tables.items():
+        cells = {f"{row}|{column}": [f"{variant}.{setting}"] for row, column, variant, setting in spec.cells()}
+        settings = {column.key: column.setting for column in spec.columns if column.setting}
+        value = {"spec": spec.model_dump(mode="json"), "cells": cells, "settings": settings, "note": None}
+        render(value | {"views": paper.views(None)}, tmp_path / key)
+        lines = list(csv.DictReader((tmp_path / f"{key}.csv").open()))
+        assert len(lines) == len(spec.rows) * len(spec.columns)
+        assert not any(line["mean"] for line in lines)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_variant_has_one_published_value_for_each_metric_and_setting(name):
+    # the papers repeat their numbers over several tables: a transcription mistake shows as a contradiction
+    found: dict[tuple[str | None, ...], set[object]] = {}
+    for table in load_paper(name).tables.values():
+        for row in table.rows:
+            for column, value in zip(table.columns, row.published, strict=False):
+                if row.variant and value is not None:
+                    metric = column.metric.replace("{row}", row.key)
+                    found.setdefault((row.variant, column.setting, metric), set()).add(value)
+    assert {key: values for key, values in found.items() if len(values) > 1} == {}
+
+
+def test_an_ablation_lists_its_seeds_beside_the_published_values(metrics, tmp_path):
+    paths = [Path(path) for path in metrics("no-stopgrad", "toy", 50.0, 60.0)]
+    write_ablation("ltg", "no-stopgrad", paths, tmp_path / "a.json")
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert found["top1"] == {"mean": 55.0, "std": pytest.approx(50**0.5), "n": 2}
+    assert [seed["run"] for seed in found["seeds"]] == ["no-stopgrad-0", "no-stopgrad-1"]
+    assert (found["setting"], found["measured_on"]) == ("ucf101.videossl-20", "toy.all")
+    assert {(entry["table"], entry["metric"], entry["value"]) for entry in found["published"]} == {
+        ("table3c", "top1", 60.0),
+        ("table3c", "top5", 84.4),
+    }
+    with pytest.raises(UserError, match="unknown variant `no-stopgard`"):
+        write_ablation("ltg", "no-stopgard", paths, tmp_path / "a.json")
+    with pytest.raises(UserError, match="there are no such metrics"):
+        write_ablation("ltg", "no-stopgrad", [tmp_path / "x.json"], tmp_path / "a.json")

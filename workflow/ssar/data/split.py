@@ -1,0 +1,76 @@
+"""The split of a dataset: which videos are labelled, unlabelled and for testing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ssar.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLIT_COLUMNS = ("path", "label", "class", "group", "frames", "labelled", "unlabelled", "test")
+
+
+class Video(NamedTuple):
+    """A video of a split."""
+
+    path: str
+    """Relative to the dataset's video folder."""
+    label: int
+    """The true class. For unlabelled videos for statistics only, never for a loss."""
+    frames: int
+    """How many frames decode."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of a split file, in the order of their paths."""
+
+    table: pd.DataFrame
+
+    def _videos(self, flag: str) -> list[Video]:
+        rows = self.table[self.table[flag] == 1]
+        return [
+            Video(path, int(label), int(frames))
+            for path, label, frames in zip(rows["path"], rows["label"], rows["frames"], strict=True)
+        ]
+
+    @cached_property
+    def labelled(self) -> list[Video]:
+        """The training videos whose labels a method may use."""
+        return self._videos("labelled")
+
+    @cached_property
+    def unlabelled(self) -> list[Video]:
+        """The training videos that a method sees without labels."""
+        return self._videos("unlabelled")
+
+    @cached_property
+    def test(self) -> list[Video]:
+        """The test videos."""
+        return self._videos("test")
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Names of the classes; a label is an index into them."""
+        names = dict(zip(self.table["label"], self.table["class"], strict=True))
+        return [str(names[label]) for label in sorted(names)]
+
+
+def read_split(path: str | Path) -> Split:
+    """Read what `ssar.data.protocols.make_split` wrote. Raises UserError for a file that is something else."""
+    import pandas as pd
+
+    try:
+        # class and group names may look like numbers, or like missing values
+        table = pd.read_csv(path, dtype={"path": str, "class": str, "group": str}, keep_default_na=False)
+    except FileNotFoundError:
+        raise UserError(f"no such split: {path}") from None
+    absent = [column for column in SPLIT_COLUMNS if column not in table.columns]
+    if absent:
+        raise UserError(f"{path} is not a split: no column {', '.join(absent)}")
+    return Split(table)
