@@ -18,12 +18,13 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "workflow"), str(ROOT)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
 import decord
 import numpy as np
 import psutil
+from tests.videos import make_folder
 
 from ssar.config import ClipConfig, TemporalGradient
 from ssar.data.clips import ClipDecoder, ClipTask
@@ -37,8 +38,6 @@ CLIP = ClipConfig()
 
 def synthesise(folder: Path) -> None:
     """Twelve videos of the size of UCF-101's, with keyframes every 10 frames."""
-    from tests.videos import make_folder
-
     make_folder(folder, classes=3, per_class=4, frames=120, size=(240, 320))
 
 
@@ -92,14 +91,15 @@ def compare(folder: Path, videos: list[Video], clips: int, rounds: int, tg: Temp
     for _ in range(rounds):
         alone.append(bare(folder, tasks, loader.lookahead))
         ours.append(loaded(loader, steps))
-    best = [Speed(*(max(column) for column in zip(*speeds, strict=True))) for speeds in (alone, ours)]
-    for name, speed in zip(("bare decord", "loader"), best, strict=True):
-        print(
-            f"{'RGB and gradients' if tg else 'RGB':18} {name:12} {speed.core:7.1f} per core {speed.wall:7.1f} by the clock"
-        )
-    print(
-        f"{'':18} {'ratio':12} {best[1].core / best[0].core:7.2f} per core {best[1].wall / best[0].wall:7.2f} by the clock"
-    )
+    best = {
+        "bare decord": Speed(*map(max, zip(*alone, strict=True))),
+        "loader": Speed(*map(max, zip(*ours, strict=True))),
+    }
+    what = "RGB and gradients" if tg else "RGB"
+    for name, speed in best.items():
+        print(f"{what:18} {name:12} {speed.core:7.1f} per core {speed.wall:7.1f} by the clock")
+    wall, core = (ours / alone for ours, alone in zip(best["loader"], best["bare decord"], strict=True))
+    print(f"{what:18} {'ratio':12} {core:7.2f} per core {wall:7.2f} by the clock")
 
 
 def main() -> None:

@@ -29,10 +29,9 @@ from ssar.config import RunConfig, parse_run
 from ssar.engine import optim
 from ssar.engine.checkpoint import Checkpoints
 from ssar.engine.interrupt import Interrupt
-from ssar.engine.layout import channels_last
 from ssar.engine.logs import Curves
 from ssar.engine.loop import Loop
-from ssar.engine.numerics import DTYPES
+from ssar.engine.numerics import DTYPES, settle
 from ssar.engine.plan import plan
 from ssar.methods import method_class
 from ssar.methods.base import Batch, Method, View
@@ -134,9 +133,10 @@ def main() -> None:
     clips = torch.randn(options.batch, 3, options.frames, options.size, options.size, device=device)
     label = torch.randint(101, (options.batch,), device=device)
     batch = Batch({View("labelled", "rgb", "weak"): clips}, label, None, 0.0)
-    methods = [fabric.to_device(method_class("supervised")(config, 101)) for _ in range(2)]
-    if config.channels_last:
-        methods = [channels_last(method) for method in methods]
+    methods = [method_class("supervised")(config, 101) for _ in range(2)]
+    for method in methods:
+        fabric.to_device(method)
+        settle(fabric, method, config, Runtime(), batch, known=())
 
     with tempfile.TemporaryDirectory() as folder:
         curves = Curves(Path(folder) / "tensorboard")

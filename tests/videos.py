@@ -25,9 +25,7 @@ def moving_frames(count: int, height: int = 48, width: int = 64, seed: int = 0) 
     return np.clip(frames, 0, 255).astype(np.uint8)
 
 
-def write_video(
-    path: str | Path, frames: np.ndarray, fps: int = 25, codec: str = "mpeg4", rotation: int = 0
-) -> Path:
+def write_video(path: str | Path, frames: np.ndarray, fps: int = 25, codec: str = "mpeg4", rotation: int = 0) -> Path:
     """Encode uint8 (T, H, W, 3) RGB frames; the container follows the suffix. `ffv1` (in .mkv or .avi) is lossless.
 
     `rotation`: degrees, counter-clockwise, by which a player is told to turn the video.

@@ -41,12 +41,12 @@ def test_equal_settings_share_runs(make):
 
 
 def test_one_changed_value_changes_exactly_the_runs_that_have_it(make):
-    before, after = make(), make(overrides={"ltg-no-stopgrad": {"optim.lr": 0.123}})
+    before, after = make(), make(overrides={"no-stopgrad": {"optim.lr": 0.123}})
     changed = {run for run in before.runs if run not in after.runs}
     assert changed == {
         run
         for _, variant, setting in before.selected()
-        if variant == "ltg-no-stopgrad"
+        if variant == "no-stopgrad"
         for run in ids(before, variant, setting)
     }
 

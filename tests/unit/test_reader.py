@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from videos import moving_frames, write_video
+from tests.videos import moving_frames, write_video
 
 from ssar.data.backends.timetable import read_timetable
 from ssar.data.reader import DecodeError, open_video, scaled_size

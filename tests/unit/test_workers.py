@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 import torch
 
@@ -95,16 +97,56 @@ def test_long_work_that_shows_signs_of_life_is_left_alone():
 
 def test_a_hang_without_workers_is_named_before_the_process_is_killed(root):
     script = "import test_workers; test_workers.run('hangs', workers=0, seconds=1.0)"
-    paths = [str(root / "workflow"), str(Path(__file__).parent)]
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment(root), capture_output=True, text=True, timeout=120)
     assert done.returncode == -signal.SIGKILL
     assert "while reading class/hangs.avi" in done.stderr
+
+
+def terminate_all(task: Task) -> int:
+    """The scheduler's SIGTERM to every process of the job but the one that trains."""
+    if task.number == 4:
+        for pid in (os.getpid(), os.getppid()):
+            os.kill(pid, signal.SIGTERM)
+    return task.number
+
+
+def test_workers_outlive_the_sigterm_that_the_training_answers():
+    found = [result for _, result in in_order(terminate_all, TASKS, workers=2, seconds=60.0)]
+    assert found == [task.number for task in TASKS]
+
+
+def report_and_wait(folder: Path) -> None:
+    """Consume one result, then write the workers' process ids to `folder` and wait to be killed."""
+    results = in_order(square, TASKS, workers=2, seconds=60.0)
+    next(results)
+    (folder / "pids").write_text(" ".join(str(child.pid) for child in multiprocessing.active_children()))
+    (folder / "pids").rename(folder / "ready")
+    time.sleep(600)
+
+
+def test_workers_do_not_outlive_a_killed_process(root, tmp_path):
+    script = f"import pathlib, test_workers; test_workers.report_and_wait(pathlib.Path({str(tmp_path)!r}))"
+    process = subprocess.Popen([sys.executable, "-c", script], env=environment(root))
+    wait_until((tmp_path / "ready").exists)
+    workers = [int(pid) for pid in (tmp_path / "ready").read_text().split()]
+    assert len(workers) == 2
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in workers))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    pytest.fail("waited for a minute in vain")
+
+
+def environment(root: Path) -> dict[str, str]:
+    paths = [str(root / "workflow"), str(Path(__file__).parent)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def test_nothing_is_left_running_when_the_consumer_stops_early():
@@ -116,6 +158,8 @@ def test_nothing_is_left_running_when_the_consumer_stops_early():
 
 def test_the_board_shows_the_longest_work_first():
     board = Board(3)
+    for row in range(3):
+        board.enrol(row)
     board.start(2, "a/ü.avi")
     time.sleep(0.01)
     board.start(0, "b" * 2000)

@@ -27,16 +27,22 @@ TGCodec = Literal["webp", "zlib", "jpeg"]
 class Synthact(Closed):
     """The embedded dataset: procedurally generated actions, encoded to real video files."""
 
-    train_per_class: Positive = option(30, about="training videos of each class")
-    test_per_class: Positive = option(10, about="test videos of each class")
-    classes: Positive = option(12, about="how many of the generator's classes, in its fixed order", ge=2)
-    seed: int = option(0, about="seed of the generator; every video is a function of it and its index")
-    width: Positive = option(160, about="frame width in pixels")
-    height: Positive = option(120, about="frame height in pixels")
-    min_frames: Positive = option(40, about="frames of the shortest video")
+    train_per_class: Positive = option(40, about="training videos of each class")
+    test_per_class: Positive = option(20, about="test videos of each class")
+    classes: Positive = option(12, about="how many of the generator's classes, in its fixed order", ge=2, le=16)
+    seed: int = option(0, about="seed of the generator; every video is a function of it, its class and its number", ge=0)
+    width: Positive = option(160, about="frame width in pixels; even", multiple_of=2)
+    height: Positive = option(120, about="frame height in pixels; even", multiple_of=2)
+    min_frames: Positive = option(40, about="frames of the shortest video", ge=4)
     max_frames: Positive = option(120, about="frames of the longest video")
     codec: Literal["mpeg4", "h264"] = option("mpeg4", about="video codec of the files")
     bias: Probability = option(0.0, about="share of training videos whose appearance follows the class")
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Synthact:
+        if self.min_frames > self.max_frames:
+            raise ValueError(f"`min_frames` ({self.min_frames}) is more than `max_frames` ({self.max_frames})")
+        return self
 
 
 class ListFile(Closed):
@@ -273,7 +279,7 @@ class TrainConfig(Closed):
     precise_bn: int = option(
         0, about="batches over which BN statistics are averaged after training; 0 is off", source="LTG Table 3f", ge=0
     )
-    ema: Probability = option(0.0, about="decay of averaged weights kept beside the last ones; 0 is none")
+    ema: Probability = option(0.0, about="decay of averaged weights, which are then evaluated; 0 is none")
 
     @model_validator(mode="after")
     def _length(self) -> TrainConfig:

@@ -15,6 +15,9 @@ class Runtime(Closed):
     workers: int = option(4, about="decoding processes per device; 0 decodes in the training process", ge=0)
     threads: Positive | None = option(None, about="CPU threads of the training process; none: the rule's threads")
     reader: Literal["auto", "decord", "pyav", "torchcodec"] = option("auto", about="video decoder")
+    cache_mb: int = option(
+        0, about="memory for whole decoded videos in each decoding process; for small datasets", ge=0
+    )
     checkpoint_minutes: NonNegative = option(15.0, about="minutes between resume checkpoints; 0 is every step")
     log_every: Positive = option(20, about="optimiser steps between lines of curves.csv")
     watchdog_seconds: float = option(300.0, about="a decoder silent for this long ends the run", gt=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ssar.config import RunConfig, TemporalGradient
-from ssar.data.reader import open_video
+from ssar.data.cache import CachedReader, FrameCache
+from ssar.data.reader import Reader, open_video
 from ssar.data.temporal_gradient import read_with_gradient
 from ssar.data.tg_store import TGStore
 from ssar.errors import UserError
@@ -24,6 +26,7 @@ class ClipTask(NamedTuple):
     label: int = 0
     number: int = 0  # place of the video in its list
     seed: int = 0
+    length: int = 0  # frames of the video that decode, for the cache
 
 
 class Clip(NamedTuple):
@@ -33,7 +36,8 @@ class Clip(NamedTuple):
     tg: Tensor | None
 
 
-class ClipDecoder(NamedTuple):
+@dataclass(frozen=True)
+class ClipDecoder:
     """Decodes a `ClipTask`, and nothing that is not asked for. Can be sent to other processes.
 
     The reader is opened for each clip, in the process that decodes: a shared decord reader deadlocks after a fork.
@@ -46,12 +50,29 @@ class ClipDecoder(NamedTuple):
     rgb: bool = True
     tg: TemporalGradient | None = None  # None: no gradients
     store: TGStore | None = None  # None: gradients are computed from the decoded frames
+    cache: FrameCache | None = None
+
+    def _stored(self, task: ClipTask) -> np.ndarray | None:
+        """The gradients at a task's indices, from the store."""
+        if self.tg is None or self.store is None:
+            return None
+        store, video = self.store, task.video
+        if self.cache is None:
+            return store.frames(video, task.indices)
+        length = task.length - self.tg.interval
+        return self.cache.frames((video, "tg"), task.indices, length, lambda indices: store.frames(video, indices))
+
+    def _open(self, task: ClipTask) -> Reader:
+        def read() -> Reader:
+            return open_video(self.root / task.video, self.reader, self.short_side)
+
+        return read() if self.cache is None else CachedReader(self.cache, task.video, task.length, read)
 
     def __call__(self, task: ClipTask) -> Clip:
-        stored = self.store.frames(task.video, task.indices) if self.tg and self.store else None
+        stored = self._stored(task)
         if not self.rgb and stored is not None:
             return Clip(None, torch.from_numpy(stored))
-        reader = open_video(self.root / task.video, self.reader, self.short_side)
+        reader = self._open(task)
         try:
             if self.tg is None or stored is not None:
                 frames, tg = reader.frames(task.indices.tolist()), stored
@@ -68,10 +89,16 @@ class ClipDecoder(NamedTuple):
 
 
 def run_decoder(
-    config: RunConfig, video_root: Path, store: TGStore | None, reader: str, modalities: frozenset[str]
+    config: RunConfig,
+    video_root: Path,
+    store: TGStore | None,
+    reader: str,
+    modalities: frozenset[str],
+    cache_mb: int = 0,
 ) -> ClipDecoder:
     """The decoder of a run's clips for some modalities. Raises UserError for a store of other gradients."""
     tg = config.tg if "tg" in modalities else None
     if tg and store:
         store.check(config.tg, config.data.tg_codec, config.data.decode_short_side)
-    return ClipDecoder(video_root, reader, config.data.decode_short_side, "rgb" in modalities, tg, store)
+    cache = FrameCache(cache_mb * 2**20) if cache_mb else None
+    return ClipDecoder(video_root, reader, config.data.decode_short_side, "rgb" in modalities, tg, store, cache)

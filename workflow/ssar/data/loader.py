@@ -61,9 +61,8 @@ class Stream:
         video = self.videos[number]
         rng = generator(Purpose.CLIP, self.seed, stream, position)
         indices = train_indices(video.frames, clip.frames, clip.stride, rng, lookahead)
-        return ClipTask(
-            video.path, indices, video.label, number, derived_seed(Purpose.SAMPLE, self.seed, stream, position)
-        )
+        seed = derived_seed(Purpose.SAMPLE, self.seed, stream, position)
+        return ClipTask(video.path, indices, video.label, number, seed, video.frames)
 
 
 @lru_cache(maxsize=8)
@@ -167,7 +166,8 @@ def training_batches(
     streams = [Stream("labelled", split.labelled, config.train.labelled, config.seed)]
     if config.options.needs_unlabelled:
         streams.append(Stream("unlabelled", split.unlabelled, config.train.unlabelled, config.seed))
-    decoder = run_decoder(config, video_root, store, runtime.reader, config.options.modalities)
+    modalities = config.options.modalities
+    decoder = run_decoder(config, video_root, store, runtime.reader, modalities, runtime.cache_mb)
     loader = ClipLoader(decoder, tuple(streams), config.clip, runtime, pin_memory)
     return ({"unlabelled": None, **batch} for batch in loader.batches(steps, accumulation, devices, rank))
 

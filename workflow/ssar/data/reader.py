@@ -48,6 +48,7 @@ class Backend(Protocol):
     """A decoder of one file: `Backend(path, size)`, where `size` is the upright height and width to scale to."""
 
     errors: tuple[type[Exception], ...]
+    unfit_widths: frozenset[int]  # widths in pixels at which it fails, so that PyAV reads instead
 
     def decode(self, indices: list[int]) -> np.ndarray:
         """Frames of sorted indices without repetitions, as uint8 (len(indices), H, W, 3)."""
@@ -63,10 +64,12 @@ class Video:
         self.errors = (av.FFmpegError, IndexError, StopIteration, *backend.errors)
         try:
             header = read_header(path)
-            # decord fails on turned images whose rows FFmpeg pads
-            if header.turned or (header.reordered and not backend.suits(read_timetable(path))):
-                backend = _backend("pyav")
             size = None if short_side is None else scaled_size(header.height, header.width, short_side)
+            width = header.width if size is None else size[1]
+            # decord fails on turned images whose rows FFmpeg pads, and on some narrow ones
+            unfit = header.turned or width in backend.unfit_widths
+            if unfit or (header.reordered and not backend.suits(read_timetable(path))):
+                backend = _backend("pyav")
             self.backend: Backend = backend(path, size)
         except self.errors as error:
             raise DecodeError(f"{path} cannot be read as a video: {_reason(error)}") from error

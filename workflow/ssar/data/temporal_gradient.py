@@ -34,6 +34,15 @@ def read_with_gradient(
     Every frame that either needs is decoded once. Each index + interval must be a frame of the video.
     """
     current = np.asarray(indices)
-    decoded = reader.frames(np.concatenate([current, current + interval]).tolist())
-    frames, later = np.split(decoded, 2)
+    wanted, position = np.unique(np.concatenate([current, current + interval]), return_inverse=True)
+    decoded = reader.frames(wanted.tolist())
+    frames, later = (_take(decoded, part) for part in np.split(position, 2))
     return frames, temporal_gradient(frames, later, sign)
+
+
+def _take(decoded: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """``decoded[places]``, without a copy where the places are evenly spaced, as in every clip that does not loop."""
+    step = int(places[1] - places[0]) if len(places) > 1 else 1
+    if step > 0 and (np.diff(places) == step).all():
+        return decoded[places[0] : places[-1] + 1 : step]
+    return decoded[places]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,7 +98,8 @@ class _Video(NamedTuple):
         return max(self.frames - interval, 0)
 
 
-class _Extraction(NamedTuple):
+@dataclass(frozen=True)
+class _Extraction:
     """Writes the file of one video, unless it is there already, and returns its size, or what went wrong."""
 
     root: Path
@@ -147,7 +149,7 @@ def extract(
     runtime = runtime or Runtime()
     settings = Settings(tg.interval, tg.sign, dataset.tg_codec, dataset.decode_short_side)
     table = pd.read_csv(index, usecols=["path", "frames", "sha1"], dtype={"path": str, "frames": int, "sha1": str})
-    items = [_Video(row.path, row.frames, row.sha1) for row in table.itertuples()]
+    items = [_Video(*row) for row in zip(table["path"], table["frames"].tolist(), table["sha1"], strict=True)]
     work = _Extraction(root, out.parent, settings, runtime.reader)
     results = in_order(work, items, workers=jobs, seconds=runtime.watchdog_seconds)
     size, problems = 0, []

@@ -36,7 +36,7 @@ class Board:
     """One row of shared memory per process; written by its process, read by any."""
 
     current: tuple[Board, int] | None = None
-    """The board and the row that this process last wrote."""
+    """The board and the row of this process."""
 
     def __init__(self, rows: int) -> None:
         self._memory = RawArray("b", rows * ROW.itemsize)
@@ -45,11 +45,14 @@ class Board:
     def _rows(self) -> np.ndarray:
         return np.frombuffer(self._memory, ROW)
 
+    def enrol(self, row: int) -> None:
+        """The row is this process's from now on."""
+        Board.current = (self, row)
+        self._rows["pid"][row] = os.getpid()
+
     def start(self, row: int, video: str) -> None:
         """This process begins to work on a video."""
-        Board.current = (self, row)
         entry = self._rows[row : row + 1]
-        entry["pid"] = os.getpid()
         entry["video"] = os.fsencode(video)[-ROW["video"].itemsize :]
         # `since` is what a reader trusts: it is set last here, and cleared first in `finish`
         entry["since"] = time.monotonic()
@@ -61,6 +64,11 @@ class Board:
     def touch(self, row: int) -> None:
         """This process still works on the video that it started, and has come further."""
         self._rows["since"][row] = time.monotonic()
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that have a row."""
+        return [int(pid) for pid in self._rows["pid"] if pid]
 
     def busy(self) -> list[Busy]:
         """The processes at work, the longest first."""

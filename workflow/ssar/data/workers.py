@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
+import os
+import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing.context import BaseContext
+from threading import Thread
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from torch.utils.data import DataLoader, Dataset, get_worker_info
@@ -38,7 +44,9 @@ class _Work(Dataset, Generic[Item, Result]):
         self.sender: Sender | None = None
 
     def __getitem__(self, item: Item) -> Any:
-        number = get_worker_info().id
+        worker = get_worker_info()
+        assert worker is not None
+        number = worker.id
         self.sender = self.sender or Sender(self.slots, number)
         return self.sender.pack(_attempt(self.work, item, self.board, number))
 
@@ -88,7 +96,7 @@ def in_order(
     seconds: float,
     ahead: int = 0,
     pin_memory: bool = False,
-) -> Iterator[tuple[Item, Result]]:
+) -> Generator[tuple[Item, Result]]:
     """Yield ``(item, work(item))`` in the order of the items, computed by `workers` processes (0: by this one).
 
     `work` and the items must pickle. A result may be a tensor or a NamedTuple with some: they travel through shared
@@ -100,6 +108,7 @@ def in_order(
     """
     board = Board(max(workers, 1))
     if not workers:
+        board.enrol(0)
         with guarded(board, seconds):
             for item in items:
                 yield item, _checked(_attempt(work, item, board, 0))
@@ -111,16 +120,20 @@ def in_order(
     loader = DataLoader(
         _Work(work, board, slots),
         batch_size=None,
-        sampler=order,  # type: ignore[arg-type]
+        sampler=order,
         num_workers=workers,
         collate_fn=_as_is,
         prefetch_factor=prefetch,
+        worker_init_fn=partial(_begin, board),
         multiprocessing_context=_context(),
     )
     watch = Watch(board, seconds)
     watch.start()
-    results = iter(loader)
+    end = partial(_end, board)
+    atexit.register(end)
     try:
+        with _deaf_to_sigterm():
+            results = iter(loader)
         while True:
             try:
                 result = next(results)
@@ -131,6 +144,47 @@ def in_order(
             yield order.waiting.popleft(), _checked(receiver.unpack(result))
     finally:
         watch.stop()
+        end()
+        atexit.unregister(end)
+
+
+@contextmanager
+def _deaf_to_sigterm() -> Iterator[None]:
+    """Processes that start in this block never see SIGTERM.
+
+    A scheduler sends it to all processes of a job. The one that trains answers it, and may need one more batch for
+    that; it ends the others itself.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(board: Board, worker: int) -> None:
+    """What a worker does first."""
+    board.enrol(worker)
+    Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """torch's workers look at the process that forked them, which is not the one that they work for."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _end(board: Board) -> None:
+    """Kill the workers: one that hangs hears nothing gentler, and none has anything to lose."""
+    ours = {process.pid for process in multiprocessing.active_children()}
+    for pid in ours.intersection(board.pids):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _checked(result: Result | _Failure) -> Result:

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ssar.config import RunConfig
@@ -27,6 +25,7 @@ from ssar.engine.interrupt import Interrupt, leave
 from ssar.engine.logs import Curves
 from ssar.engine.objective import Objective, Sealed, weighted_sum
 from ssar.engine.plan import Plan
+from ssar.engine.randomness import reseed, step_seed
 from ssar.engine.reading import Pending, Queued
 from ssar.engine.schedule import Schedule
 from ssar.methods.base import Batch, Method
@@ -41,21 +40,6 @@ Prepare = Callable[[Raw, float], tuple[Batch, Sequence[str]]]
 
 FP16_SKIPS = 20
 """Steps in a row that 16-mixed may skip while it looks for a loss scale; each halves it."""
-
-
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """Seed of the global random state in one step of one process: dropout and whatever else a method draws."""
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def reseed(device: torch.device, seed: int) -> None:
-    """Set the global random state of the host and of the device.
-
-    Not by `torch.manual_seed`: where CUDA is not in use it notes each call, with a stack trace, for a later start.
-    """
-    torch.default_generator.manual_seed(seed)
-    if device.type != "cpu":
-        torch.get_device_module(device).manual_seed(seed)
 
 
 class Loop:

@@ -26,8 +26,8 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> dict[str, str | bool] | None:
-    """Commit of the source tree and whether it had changes; None outside of a git checkout."""
-    folder = Path(__file__).parent
+    """Commit of the package's source and whether it had changes; None outside of a git checkout."""
+    folder = Path(__file__).parents[1]
 
     def git(*words: str) -> str | None:
         try:

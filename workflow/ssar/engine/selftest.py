@@ -9,6 +9,7 @@ output and gradients are compared before training starts.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ def _compare(
         error = (tested[quantity].float() - right).norm()
         allowed = TOLERANCE[dtype] * size + SLACK * (nudged[quantity] - right).norm()
         if not error <= allowed:  # also when the error is NaN
-            found.append(Mismatch(name, quantity, float((error / size).nan_to_num(nan=float("inf")))))
+            found.append(Mismatch(name, quantity, float((error / size).nan_to_num(nan=math.inf, posinf=math.inf))))
     return found
 
 

@@ -25,7 +25,7 @@ def notes(
     shown = list(chain.from_iterable(cells))
     if note:
         yield note
-    yield from _scale(spec, columns, substitutes)
+    yield from _scale(spec, columns, substitutes, told=note is not None)
     if any(cell.published is not None for cell in shown):
         yield f"In parentheses: the published value ({spec.source})."
     if any(cell.quoted for cell in shown):
@@ -38,10 +38,11 @@ def notes(
     yield from spec.notes
 
 
-def _scale(spec: TableSpec, columns: Sequence[Column], substitutes: Mapping[str, str]) -> Iterator[str]:
+def _scale(spec: TableSpec, columns: Sequence[Column], substitutes: Mapping[str, str], told: bool) -> Iterator[str]:
+    """What stands for what, and, unless the project's note has `told` it, that the numbers are not comparable."""
     if substitutes:
         pairs = {f"{stands} for {_place(column)}" for column in columns if (stands := substitutes.get(column.key))}
-        yield f"Not comparable with the published values: {'; '.join(sorted(pairs))}."
+        yield f"Substitutes: {'; '.join(sorted(pairs))}{'' if told else ', not comparable with the published values'}."
     dropped = dict.fromkeys(_place(column) for column in spec.columns if column not in columns)
     if dropped:
         yield f"Columns that do not exist at this scale: {', '.join(dropped)}."

@@ -39,7 +39,8 @@ def build(
     }
     return RenderedTable(
         spec,
-        tuple(_headed(column, substitutes) for column in columns),
+        # an architecture's columns are of the network, whatever the dataset
+        tuple(_headed(column, substitutes if spec.results == "metrics" else {}) for column in columns),
         cells,
         tuple(best(cells, spec)),
         tuple(notes(spec, columns, cells, substitutes, note, views)),

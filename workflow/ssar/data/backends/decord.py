@@ -15,6 +15,8 @@ class DecordBackend:
     """A decord reader on one thread: more, or one opened before a fork, can deadlock."""
 
     errors = (decord.DECORDError, RuntimeError)
+    # measured over all even widths to 420: FFmpeg pads the rows of these, and decord's copy of them fails
+    unfit_widths = frozenset({16, 24, 48, 72})
 
     def __init__(self, path: str, size: tuple[int, int] | None) -> None:
         height, width = size or (-1, -1)  # decord's word for the native size

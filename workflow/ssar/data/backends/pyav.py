@@ -21,6 +21,7 @@ class PyAVBackend:
     """
 
     errors = (av.FFmpegError, EOFError, IndexError)
+    unfit_widths: frozenset[int] = frozenset()
 
     def __init__(self, path: str, size: tuple[int, int] | None) -> None:
         self.path, self.size = path, size

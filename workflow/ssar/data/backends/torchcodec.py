@@ -13,6 +13,7 @@ class TorchCodecBackend:
     """A torchcodec decoder in exact mode, on one thread."""
 
     errors = (RuntimeError, ValueError)
+    unfit_widths: frozenset[int] = frozenset()
 
     def __init__(self, path: str, size: tuple[int, int] | None) -> None:
         transforms = [Resize(size)] if size else []

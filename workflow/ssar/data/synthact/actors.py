@@ -1,7 +1,7 @@
 """Who acts: compound, articulated shapes as coloured polygons.
 
-An actor's own frame of reference has its centre at the origin, y downwards, and is about one unit high. `gait` (radians)
-drives the cyclic parts (legs, wings, wheels), `arm` in 0..1 raises the throwing part.
+An actor's own frame of reference has its centre at the origin, y downwards, and is about one unit high. `gait`
+(radians) drives the cyclic parts (legs, wings, wheels), `arm` in 0..1 raises the throwing part.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def disc(x: float, y: float, radius: float, stretch: float = 1.0) -> Points:
 
 def limb(x: float, y: float, length: float, width: float, angle: float) -> Points:
     """A bar hanging from (x, y), turned by `angle` from pointing down."""
-    return turn(box(0, length / 2, width, length), angle) + (x, y)
+    return turn(box(0, length / 2, width, length), angle) + np.array([x, y])
 
 
 def turn(points: Points, angle: float) -> Points:
@@ -62,7 +62,7 @@ def vehicle(gait: float, arm: float) -> list[Part]:
     """A truck with spoked wheels and a crane."""
     wheels = []
     for x in (-0.28, 0.28):
-        spokes = turn(box(0, 0, 0.22, 0.07), gait) + (x, 0.3)
+        spokes = turn(box(0, 0, 0.22, 0.07), gait) + np.array([x, 0.3])
         wheels += [Part(3, disc(x, 0.3, 0.15)), Part(1, spokes)]
     cabin = np.array([(0.05, -0.3), (0.3, -0.3), (0.45, 0.0), (0.05, 0.0)])
     return [

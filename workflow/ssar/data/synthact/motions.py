@@ -1,7 +1,7 @@
-"""What is done: stages of motion, and the classes made of them.
+"""How an actor moves: stages of motion, of which the classes are made.
 
-A class is defined by its motion alone and means the same after a horizontal flip or a crop: runs and turns go either way,
-and only up/down and near/far are told apart. Lengths are in frame heights, y points down, time is in frames.
+Lengths are in frame heights, y points down, time is in frames. Motions to the side go to the right: a performance may
+be mirrored as a whole.
 """
 
 from __future__ import annotations
@@ -31,17 +31,20 @@ class Track:
     @classmethod
     def still(cls, frames: int) -> Track:
         """An actor that stands at the origin."""
-        zero = [np.zeros(frames) for _ in range(6)]
-        zero[2] += 1.0
-        return cls(*zero, np.full(frames, np.nan), np.full(frames, np.nan))
+        pose = {"scale": 1.0, "ball_x": np.nan, "ball_y": np.nan}
+        return cls(**{field.name: np.full(frames, pose.get(field.name, 0.0)) for field in fields(cls)})
 
     def then(self, other: Track) -> Track:
         """Continue with another track from where this one ends."""
-        other.x += self.x[-1]
-        other.y += self.y[-1]
-        other.gait += self.gait[-1]
-        names = [field.name for field in fields(self)]
-        return Track(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
+        shifts = {"x": self.x[-1], "y": self.y[-1], "gait": self.gait[-1]}
+        return Track(
+            **{
+                field.name: np.concatenate(
+                    [getattr(self, field.name), getattr(other, field.name) + shifts.get(field.name, 0.0)]
+                )
+                for field in fields(self)
+            }
+        )
 
 
 Stage = Callable[[np.random.Generator, int], Track]
@@ -110,7 +113,7 @@ def backwards(stage: Stage) -> Stage:
 
     def reverse(rng: np.random.Generator, frames: int) -> Track:
         track = stage(rng, frames)
-        return Track(*(getattr(track, field.name)[::-1] for field in fields(track)))
+        return Track(**{field.name: getattr(track, field.name)[::-1] for field in fields(track)})
 
     return reverse
 
@@ -135,11 +138,13 @@ def throw(rng: np.random.Generator, frames: int) -> Track:
     """Wind up, lean into it, and let an object fly; as many throws as fit at about 22 frames each."""
     track = Track.still(frames)
     fraction = np.linspace(0, max(1, round(frames / 22)), frames) % 1
-    wind, flight = np.clip(fraction / 0.35, 0, 1), np.clip((fraction - 0.35) / 0.65, 0, 1)
-    track.arm = np.where(fraction < 0.35, wind, np.clip(1 - 4 * flight, 0, 1))
-    track.angle = np.where(fraction < 0.35, -0.5 * wind, -0.5 + 1.1 * np.clip(3 * flight, 0, 1)) * np.sin(np.pi * fraction)
+    release = 0.35
+    away = fraction >= release
+    wind, flight = np.clip(fraction / release, 0, 1), np.clip((fraction - release) / (1 - release), 0, 1)
+    lean = np.where(away, 1.1 * np.clip(3 * flight, 0, 1) - 0.5, -0.5 * wind)
+    track.arm = np.where(away, np.clip(1 - 4 * flight, 0, 1), wind)
+    track.angle = lean * np.sin(np.pi * fraction)
     reach, height = rng.uniform(0.6, 0.9), rng.uniform(0.15, 0.3)
-    away = fraction >= 0.35
     track.ball_x = np.where(away, 0.1 + reach * flight, np.nan)
     track.ball_y = np.where(away, -0.12 - height * 4 * flight * (1 - flight) + 0.25 * flight, np.nan)
     return track
@@ -159,62 +164,3 @@ STAGES: dict[str, Stage] = {
     "jump": jump,
     "throw": throw,
 }
-
-# The first N classes are a mix of repetitive, directed and multi-stage ones for any N.
-CLASSES: tuple[str, ...] = (
-    "rise",
-    "fall",
-    "oscillate-horizontally",
-    "spin",
-    "run-then-jump",
-    "jump-then-run",
-    "approach",
-    "recede",
-    "oscillate-vertically",
-    "pulse",
-    "run-then-throw",
-    "bounce",
-    "throw-then-run",
-    "jump-then-throw",
-    "throw-then-jump",
-    "spin-then-run",
-)
-
-
-def stages_of(name: str) -> tuple[str, ...]:
-    """The sub-actions of a class in order."""
-    return tuple(name.split("-then-"))
-
-
-@dataclass
-class Performance:
-    """A class acted out."""
-
-    track: Track
-    stages: tuple[tuple[str, int], ...]  # sub-actions and their first frames
-    facing: int  # 1: as drawn, -1: actor, path and turns mirrored
-
-
-def perform(name: str, frames: int, rng: np.random.Generator) -> Performance:
-    """Act a class out over `frames` frames, somewhere in the middle of the scene."""
-    names = stages_of(name)
-    cut = round(frames * rng.uniform(0.42, 0.58))
-    starts = (0, cut)[: len(names)]
-    ends = (*starts[1:], frames)
-    tracks = [STAGES[stage](rng, end - start) for stage, start, end in zip(names, starts, ends, strict=True)]
-    track = tracks[0]
-    for following in tracks[1:]:
-        track = track.then(following)
-    # limbs move a little whatever is done, so that moving limbs alone tell nothing
-    track.gait = track.gait + rng.uniform(0, 1.2) * np.sin(cycles(rng, frames, 12, 40))
-    facing = int(rng.choice([-1, 1]))
-    track.x = facing * centred(track.x, 0.36, rng)
-    track.y = centred(track.y, 0.3, rng)
-    return Performance(track, tuple(zip(names, starts, strict=True)), facing)
-
-
-def centred(path: Signal, limit: float, rng: np.random.Generator) -> Signal:
-    """Shift a path so that it stays within +-limit where it fits, at a random place."""
-    middle, half = (path.max() + path.min()) / 2, (path.max() - path.min()) / 2
-    slack = max(0.0, limit - half)
-    return path - middle + rng.uniform(-slack, slack)

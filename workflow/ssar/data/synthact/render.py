@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
+from ssar.data.synthact.actions import Performance
 from ssar.data.synthact.actors import ACTORS, Part, disc, turn
-from ssar.data.synthact.motions import Performance
-from ssar.data.synthact.scenes import MARGIN, Distractor, Image, Scene, background
+from ssar.data.synthact.backgrounds import Image, background
+from ssar.data.synthact.scenes import MARGIN, Colour, Distractor, Scene
 
 SUPERSAMPLING = 4
 BALL = 0.055  # radius in frame heights
-
-Palette = Sequence[tuple[int, int, int]]
 
 
 def frames(scene: Scene, performance: Performance, width: int, height: int) -> Iterator[NDArray[np.uint8]]:
     """Yield the video's frames, each uint8 (height, width, 3)."""
     margin = int(np.ceil(MARGIN * height)) + 1
-    world = background(scene.look, height + 2 * margin, width + 2 * margin)
+    look = scene.look
+    world = background(look.texture, look.tints, look.grain, height + 2 * margin, width + 2 * margin)
     y, x = np.mgrid[:height, :width] / height - 0.5
     light = (1 + scene.light[0] * x + scene.light[1] * y).astype(np.float32)[..., None]
     for distractor in scene.distractors:
@@ -34,7 +34,7 @@ def frames(scene: Scene, performance: Performance, width: int, height: int) -> I
         centre = (width / 2 - camera[0] * height, height / 2 - camera[1] * height)
         for distractor in moving:
             paint(frame, stand(distractor, time), distractor.palette, centre, height)
-        paint(frame, act(scene, performance, time), scene.look.palette, centre, height)
+        paint(frame, act(scene, performance, time), look.palette, centre, height)
         yield (frame * (light * scene.gain[time])).clip(0, 255).astype(np.uint8)
 
 
@@ -72,7 +72,9 @@ def crop(world: Image, top: float, left: float, height: int, width: int) -> Imag
     return rows[:, :-1] + right * (rows[:, 1:] - rows[:, :-1]) if right else rows[:, :-1].copy()
 
 
-def paint(canvas: Image, parts: Sequence[Part], palette: Palette, centre: tuple[float, float], height: int) -> None:
+def paint(
+    canvas: Image, parts: Sequence[Part], palette: Sequence[Colour], centre: tuple[float, float], height: int
+) -> None:
     """Draw polygons onto the canvas in place; only their bounding box is touched."""
     outlines = [part.points * height + centre for part in parts]
     corners = np.concatenate(outlines)

@@ -1,0 +1,238 @@
+"""Splits: no leak, exact counts, the same whatever the order of the index, groups never between training and test."""
+
+from __future__ import annotations
+
+import csv
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssar.config import DatasetConfig, LabelsConfig, ListFile, ListSplit
+from ssar.data.draws import draw, hold_out, percent_counts, shuffled
+from ssar.data.index import COLUMNS
+from ssar.data.protocols import make_split
+from ssar.data.split import SPLIT_COLUMNS, Video, read_split
+from ssar.errors import UserError
+
+Rows = list[dict[str, str]]
+
+
+def row(path: str, name: str, label: int, group: str = "", split: str = "") -> dict[str, str]:
+    values = (path, name, str(label), group, split, "30", "25", "64", "48", "0")
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def write_index(folder: Path, rows: Rows, excluded: Rows | None = None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, columns, content in (
+        ("index.csv", COLUMNS, rows),
+        ("index-excluded.csv", ("path", "class", "reason"), excluded or []),
+    ):
+        with (folder / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(content)
+    return folder / "index.csv"
+
+
+def split(folder: Path, rows: Rows, protocol: str, config: DatasetConfig | None = None, **labels: object):  # type: ignore[no-untyped-def]
+    config = config or DatasetConfig(kind="folder", root="unused")
+    chosen = LabelsConfig(protocol=protocol, **labels)  # type: ignore[arg-type]
+    make_split(write_index(folder, rows), config, chosen, folder / "split.csv")
+    return read_split(folder / "split.csv")
+
+
+def dataset(sizes: list[int], *, groups: int = 0, told: bool = False) -> Rows:
+    """Rows of classes a, b, ... of these sizes; recordings span classes; `told` puts the last thirds to the test."""
+    rows = []
+    for label, size in enumerate(sizes):
+        name = chr(ord("a") + label)
+        for i in range(size):
+            side = ("train", "test")[3 * i >= 2 * size] if told else ""
+            rows.append(row(f"{name}/{i:03d}.mp4", name, label, f"g{i % groups}" if groups else "", side))
+    return rows
+
+
+protocols = st.one_of(
+    st.just("all"), st.integers(1, 2).map("per-class-{}".format), st.integers(1, 99).map("percent-{}".format)
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.lists(st.integers(6, 14), min_size=2, max_size=5),
+    groups=st.sampled_from([0, 3, 4, 6]),
+    told=st.booleans(),
+    protocol=protocols,
+    seed=st.integers(0, 5),
+    together=st.booleans(),
+)
+def test_invariants(
+    tmp_path_factory: pytest.TempPathFactory,
+    sizes: list[int], groups: int, told: bool, protocol: str, seed: int, together: bool,
+) -> None:  # fmt: skip
+    folder = tmp_path_factory.mktemp("split")
+    rows = dataset(sizes, groups=groups, told=told)
+    options = {"draw": seed, "unlabelled_includes_labelled": together}
+    result = split(folder, rows, protocol, **options)
+    text = (folder / "split.csv").read_text()
+    labelled, unlabelled, test = ({v.path for v in part} for part in (result.labelled, result.unlabelled, result.test))
+    # no leak
+    assert not test & (labelled | unlabelled)
+    assert labelled | unlabelled | test == {r["path"] for r in rows}
+    assert (labelled <= unlabelled) if together else not labelled & unlabelled
+    # every class is trained, labelled and tested; what the index tells to be a test video is one
+    assert len({path[0] for path in labelled}) == len({path[0] for path in test}) == len(sizes)
+    if told:
+        assert test == {r["path"] for r in rows if r["split"] == "test"}
+    elif groups:
+        sides = {(r["group"], r["path"] in test) for r in rows}
+        assert len(sides) == groups
+    # counts
+    pool = {
+        name: [r["path"] for r in rows if r["class"] == name and r["path"] not in test]
+        for name in "abcde"[: len(sizes)]
+    }
+    kind, _, number = protocol.rpartition("-")
+    if protocol == "all":
+        assert len(labelled) == sum(map(len, pool.values()))
+    elif kind == "per-class":
+        assert {sum(path[0] == name for path in labelled) for name in pool} == {int(number)}
+    else:
+        total = sum(map(len, pool.values()))
+        assert len(labelled) == max(len(pool), int(total * int(number) / 100 + 0.5))
+    # the same again, and from an index in another order
+    shuffled_rows = random.Random(seed).sample(rows, len(rows))
+    split(folder, shuffled_rows, protocol, **options)
+    assert (folder / "split.csv").read_text() == text
+
+
+def test_draws_differ_and_smaller_ones_are_part_of_larger_ones(tmp_path: Path) -> None:
+    rows = dataset([20, 20])
+    paths = {
+        (protocol, seed): {v.path for v in split(tmp_path, rows, protocol, draw=seed).labelled}
+        for protocol in ("per-class-2", "per-class-5", "percent-50")
+        for seed in (0, 1)
+    }
+    assert paths["per-class-5", 0] != paths["per-class-5", 1]
+    assert paths["per-class-2", 0] < paths["per-class-5", 0] < paths["percent-50", 0]
+    # the test set is the same in every draw, or their results could not be compared
+    tests = {tuple(split(tmp_path, rows, "per-class-5", draw=seed).test) for seed in range(4)}
+    assert len(tests) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=12), percent=st.floats(0.5, 100))
+def test_percentages_are_stratified(sizes: list[int], percent: float) -> None:
+    pools = {f"c{i}": size for i, size in enumerate(sizes)}
+    counts = percent_counts(pools, percent)
+    total = max(len(pools), int(sum(sizes) * percent / 100 + 0.5))
+    assert sum(counts.values()) == total
+    for name, size in pools.items():
+        exact = size * percent / 100
+        assert 1 <= counts[name] <= size
+        # at least one each takes from the others: no class gets more than its share rounded up
+        assert counts[name] <= max(1, -(-exact // 1) + 1e-9)
+    if all(size * percent / 100 >= 1 for size in sizes):
+        assert all(abs(counts[name] - size * percent / 100) < 1 for name, size in pools.items())
+
+
+def test_shuffling_depends_on_names_only() -> None:
+    names = [f"v{i}" for i in range(50)]
+    order = shuffled(names, "labels", 0)
+    assert order == shuffled(reversed(names), "labels", 0) != shuffled(names, "labels", 1)
+    without = [name for name in order if name != "v7"]
+    assert shuffled([name for name in names if name != "v7"], "labels", 0) == without
+    # fixed for ever: published results name their draws
+    assert order[:3] == ["v4", "v6", "v36"]
+
+
+def test_test_share_is_close_to_what_was_asked_for() -> None:
+    videos = [(f"{c}/{g}/{i}", c, f"{c}{g}") for c in "abcd" for g in range(25) for i in range(4 + g % 3)]
+    held = hold_out(videos, 20)
+    for name in "abcd":
+        size = sum(v[1] == name for v in videos)
+        assert abs(sum(path[0] == name for path in held) - 0.2 * size) <= 3
+
+
+def test_what_cannot_be_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"(?s)more labels than videos.*b has 4 training videos, 9 are asked for"):
+        split(tmp_path, dataset([30, 5]), "per-class-9")
+    with pytest.raises(UserError, match=r"(?s)no training video is left.*one group.*- b"):
+        split(tmp_path, [*dataset([9]), *[row(f"b/{i}", "b", 1, "one") for i in range(3)]], "all")
+    with pytest.raises(UserError, match="marks training videos but no test video"):
+        split(tmp_path, [row("a/1", "a", 0, split="train"), row("b/1", "b", 1)], "all")
+    with pytest.raises(UserError, match="unknown label protocol `videossl-7`"):
+        split(tmp_path, dataset([9, 9]), "videossl-7")
+    with pytest.raises(UserError, match="more labels than videos"):
+        draw({"a": ["1"]}, {"a": 2}, 0)
+
+
+def test_published_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = dataset([6, 6], told=True)
+    (tmp_path / "labelled.txt").write_text("a/000 30 1\na/001 30 1\nb/gone 30 2\n")
+    (tmp_path / "unlabelled.txt").write_text("a/002.avi 1\nb/000.avi 2\nb/001.avi 2\n")
+    published = ListSplit(
+        labelled=ListFile(path=str(tmp_path / "labelled.txt")),
+        unlabelled=ListFile(path=str(tmp_path / "unlabelled.txt")),
+    )
+    config = DatasetConfig(kind="folder", root="x", protocols={"published-1": published})
+    with pytest.raises(UserError, match=r"(?s)1 of a list's 3 videos are not in the index.*line 3: b/gone"):
+        split(tmp_path, rows, "published-1", config)
+    # a video that the index excluded is told, not refused
+    write_index(tmp_path, rows, [{"path": "b/gone.mp4", "class": "b", "reason": "empty file"}])
+    for together in (True, False):
+        labels = LabelsConfig(protocol="published-1", unlabelled_includes_labelled=together)
+        make_split(tmp_path / "index.csv", config, labels, tmp_path / "split.csv")
+        result = read_split(tmp_path / "split.csv")
+        assert [video.path for video in result.labelled] == ["a/000.mp4", "a/001.mp4"]
+        assert len(result.unlabelled) == (5 if together else 3)
+        assert len(result.test) == 4
+    told = capsys.readouterr().err
+    assert "b/gone is left out, as the index excludes b/gone.mp4: empty file" in told
+    assert "labels no video of 1 class(es): b" in told
+
+
+def test_a_published_list_may_not_name_test_videos(tmp_path: Path) -> None:
+    rows = dataset([6, 6], told=True)
+    (tmp_path / "labelled.txt").write_text("a/000 30 0\nb/005 30 1\n")
+    lists = ListSplit(labelled=ListFile(path=str(tmp_path / "labelled.txt")))
+    config = DatasetConfig(kind="folder", root="x", protocols={"leaky": lists})
+    with pytest.raises(UserError, match=r"(?s)1 test videos are among the training videos of `leaky`.*b/005"):
+        split(tmp_path, rows, "leaky", config)
+
+
+def test_reading_keeps_names_that_look_like_something_else(tmp_path: Path) -> None:
+    rows = [row(f"{name}/{i}.mp4", name, label, "007") for label, name in enumerate(["001", "nan"]) for i in range(2)]
+    for number, item in enumerate(rows):
+        item["split"] = ("train", "test")[number % 2]
+    result = split(tmp_path, rows, "all")
+    assert result.classes == ["001", "nan"]
+    assert set(result.table["group"]) == {"007"}
+    assert tuple(result.table.columns) == SPLIT_COLUMNS
+    assert result.labelled[0] == Video("001/0.mp4", 0, 30)
+    with pytest.raises(UserError, match="is not a split"):
+        read_split(write_index(tmp_path, rows))
+    with pytest.raises(UserError, match="no such split"):
+        read_split(tmp_path / "none.csv")
+
+
+def test_real_lists_give_the_published_counts(real_videos: Path, tmp_path: Path) -> None:
+    lists = real_videos / "ucf101-8" / "lists"
+    tested = {line.split()[0] for line in (lists / "testlist01.txt").read_text().splitlines()}
+    trained = {line.split()[0] for line in (lists / "trainlist01.txt").read_text().splitlines()}
+    names = sorted({path.split("/")[0] for path in trained})
+    rows = [
+        row(path, path.split("/")[0], names.index(path.split("/")[0]), split="test" if path in tested else "train")
+        for path in sorted(tested | trained)
+    ]
+    for name, size in (("videossl_5", 28), ("videossl_20", 152), ("svformer_1", 8), ("svformer_10", 80)):
+        files = (ListFile(path=str(lists / f"{name}pct_{kind}_split1.txt")) for kind in ("labeled", "unlabeled"))
+        config = DatasetConfig(
+            kind="folder", root="x", protocols={"p": ListSplit(labelled=next(files), unlabelled=next(files))}
+        )
+        result = split(tmp_path, rows, "p", config, unlabelled_includes_labelled=False)
+        assert [len(part) for part in (result.labelled, result.unlabelled, result.test)] == [size, 743 - size, 297]
