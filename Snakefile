@@ -16,11 +16,16 @@ from ssar.grid import build
 from ssar.targets import Targets, resources
 
 
-configfile: ROOT / "config" / "config.yaml"
+DEFAULT = ROOT / "config" / "config.yaml"
 
 
+configfile: DEFAULT
+
+
+# Snakemake has merged them already; the files tell where a mistake stands, the overlays before the default
+OVERLAYS = [Path(file) for file in workflow.configfiles if Path(file) != DEFAULT]
 try:
-    GRID = build([Path(file) for file in workflow.configfiles], config)
+    GRID = build([DEFAULT, *OVERLAYS], config)
 except UserError as error:
     sys.exit(f"ssar: {error}")
 TARGETS = Targets(GRID)

@@ -1,6 +1,6 @@
 """Decoded clips per core and second of the loader with one worker, against a bare loop over the same clips.
 
-    python benchmarks/loader.py [--videos FOLDER] [--clips 240] [--rounds 3]
+    python benchmarks/loader.py [--videos FOLDER] [--clips 120] [--rounds 3]
 
 The bare loop opens a decord reader (one thread) for each clip and decodes its frames, and nothing else; for temporal
 gradients it decodes the frames after them, too, and the loader computes the gradients on top. "Per core" means per
@@ -105,7 +105,7 @@ def compare(folder: Path, videos: list[Video], clips: int, rounds: int, tg: Temp
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=Path, help="folder of videos; none: synthetic ones of 320x240 are made")
-    parser.add_argument("--clips", type=int, default=240, help="clips of each measurement")
+    parser.add_argument("--clips", type=int, default=120, help="clips of each measurement")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -198,3 +198,17 @@ def test_the_centre_crop_of_a_larger_short_side():
     frames = clip(1, 40, 70)
     whole = crops(frames, 40, 1)[0]
     assert torch.equal(centre(frames, 32, short_side=40), whole[..., 4:36, 4:36])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_views_on_a_gpu_are_those_on_the_cpu():
+    raw = raw_batch(list(range(12)))
+    here = augmenter(operations=2, cutout=0.2)
+    there = Augmenter(here.config, "cuda", seed=3)
+    weak_here, weak_there = here.weak(raw).rgb, there.weak(raw).rgb
+    assert weak_there.is_cuda
+    assert (weak_here.int() - weak_there.cpu().int()).abs().max() <= 2
+    # the same operations on the same bytes: only edges and roundings may differ
+    strong_here = here.strong(weak_here, raw.seed, "rgb").int()
+    strong_there = there.strong(weak_here.cuda(), raw.seed, "rgb").cpu().int()
+    assert ((strong_here - strong_there).abs() > 2).float().mean() < 0.01

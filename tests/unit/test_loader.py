@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.videos import make_folder
 
 from ssar.config import ClipConfig, RunConfig, TemporalGradient, parse_run
+from ssar.data.cache import FrameCache
 from ssar.data.clips import ClipDecoder
 from ssar.data.loader import ClipLoader, RawBatch, Stream, precise_bn_batches, training_batches
 from ssar.data.reader import open_video
@@ -70,6 +71,18 @@ def test_two_devices_share_what_one_accumulates(folder):
     # two streams a micro-batch; the devices take turns
     turns = zip(*(list(zip(part[::2], part[1::2], strict=True)) for part in two), strict=True)
     assert [stream for pair in turns for micro in pair for stream in micro] == one
+
+
+@pytest.mark.parametrize("megabytes", [0.2, 100])
+@pytest.mark.parametrize("tg", [None, TemporalGradient(interval=2)])
+def test_a_cache_of_decoded_videos_changes_nothing(folder, megabytes, tg):
+    wanted = flat(loader(folder, tg=tg).batches(range(6)))
+    cache = FrameCache(int(megabytes * 2**20))
+    assert flat(loader(folder, tg=tg, cache=cache).batches(range(6))) == wanted
+    assert 0 < len(cache.videos) <= 6
+    assert cache.used == sum(frames.nbytes for frames in cache.videos.values()) <= cache.bytes
+    assert (len(cache.videos) == 6) == (megabytes == 100)
+    assert flat(loader(folder, workers=1, tg=tg, cache=cache).batches(range(6))) == wanted
 
 
 @settings(max_examples=30, deadline=None)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.videos import moving_frames, write_video
 
-from ssar.data.backends.timetable import read_timetable
+from ssar.data.backends.timetable import read_facts
 from ssar.data.reader import DecodeError, open_video, scaled_size
 from ssar.errors import UserError
 
@@ -74,10 +74,20 @@ def test_decoders_agree_at_a_short_side(tmp_path: Path) -> None:
     assert np.abs(first - second).mean() < 1
 
 
-def test_decord_leaves_videos_with_open_groups_of_pictures_to_pyav(folder: Path) -> None:
-    assert not read_timetable(str(folder / "mpeg4.mp4")).closed
-    assert read_timetable(str(folder / "h264.mp4")).closed
-    assert read_timetable(str(folder / "h264.avi")).times == []
+def test_what_containers_say_about_the_order_of_frames(folder: Path) -> None:
+    facts = {name: read_facts(str(folder / name)) for name in ("mpeg4.mp4", "h264.mp4", "h264.avi", "ffv1.mkv")}
+    assert {name: (item.timed, item.closed) for name, item in facts.items()} == {
+        "mpeg4.mp4": (True, False),
+        "h264.mp4": (True, True),
+        "h264.avi": (False, False),
+        "ffv1.mkv": (True, True),
+    }
+
+
+def test_a_changed_file_is_looked_at_again(tmp_path: Path) -> None:
+    for height in (48, 32):
+        path = write_video(tmp_path / "a.mp4", moving_frames(3, height, 64), codec="h264")
+        assert open_video(path, short_side=16).frames([0]).shape == (1, 16, round(16 * 64 / height / 2) * 2, 3)
 
 
 @pytest.mark.parametrize("backend", INSTALLED)

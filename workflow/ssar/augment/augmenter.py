@@ -62,4 +62,4 @@ class Augmenter:
 
     def normalise(self, clips: Tensor) -> Tensor:
         """Network input: uint8 (B, T, 3, S, S) to float (B, 3, T, S, S), each channel ``(x - mean) / std``."""
-        return torch.addcmul(self.shift, clips.transpose(1, 2).contiguous().float(), self.scale)
+        return clips.transpose(1, 2).contiguous().float().mul_(self.scale).add_(self.shift)

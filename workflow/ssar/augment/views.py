@@ -12,9 +12,9 @@ def resize(clip: Tensor, height: int, width: int) -> Tensor:
     """Bilinear with antialiasing (as PIL resizes), once: uint8 (..., H, W) to uint8 (..., height, width)."""
     if clip.shape[-2:] == (height, width):
         return clip
-    if not clip.is_cuda:
+    if clip.device.type == "cpu":
         return F.interpolate(clip, (height, width), mode="bilinear", antialias=True)
-    # the CUDA kernel knows no bytes
+    # other devices' kernels know no bytes
     resized = F.interpolate(clip.float(), (height, width), mode="bilinear", antialias=True)
     return resized.round_().clamp_(0, 255).to(torch.uint8)
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import av
 
 from ssar.config import DatasetConfig
-from ssar.data.layout import Candidate, lay_out, number_classes
+from ssar.data.layout import lay_out, number_classes
 from ssar.data.pool import Lost, on_videos
 from ssar.data.probe import Probe, probe
 from ssar.data.report import index_report
 from ssar.data.selection import differences, usable_videos
+from ssar.data.table import Candidate
 from ssar.errors import UserError
 from ssar.files import atomic, write_text
 from ssar.progress import Meter, note

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections import defaultdict
@@ -13,22 +12,8 @@ from pathlib import Path, PurePosixPath
 from ssar.config import DatasetConfig
 from ssar.data.lists import Entry, Role, read_list
 from ssar.data.matching import Matcher, refuse_contradictions, refuse_missing
+from ssar.data.table import Candidate, read_table
 from ssar.errors import UserError
-
-SPLITS = ("train", "test", "")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A video file with what is known about it without opening it."""
-
-    path: str
-    name: str
-    """Its class."""
-    group: str = ""
-    split: str = ""
-    entry: str = ""
-    """The list entry that it stands for: of several files of one entry, one is used."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +41,9 @@ def lay_out(dataset: DatasetConfig, root: Path) -> Layout:
     if not root.is_dir():
         raise UserError(f"no folder {root}: correct the dataset's `root`, or the environment variable in it")
     if dataset.kind == "synthact":
-        layout = _from_table(root.parent / "meta.csv", root, "class")
+        layout = Layout(read_table(root.parent / "meta.csv", root, "class"))
     elif dataset.csv is not None:
-        layout = _from_table(Path(os.path.expandvars(dataset.csv)).expanduser(), root, "label")
+        layout = Layout(read_table(Path(os.path.expandvars(dataset.csv)).expanduser(), root, "label"))
     else:
         layout = _from_folders(dataset, root)
     if dataset.train is not None and dataset.test is not None:
@@ -92,47 +77,6 @@ def _from_folders(dataset: DatasetConfig, root: Path) -> Layout:
                 f"{root}: videos must lie in <class>/<video>, or be named in a `csv`; these do not:", shown
             )
     return Layout([Candidate(path, PurePosixPath(path).parent.name) for path in paths])
-
-
-def _from_table(table: Path, root: Path, label: str) -> Layout:
-    """A csv with the columns path (relative to `root`), `label`, and optionally group and split."""
-    if not table.is_file():
-        raise UserError(f"no such csv: {table}")
-    problems: list[str] = []
-    candidates: list[Candidate] = []
-    seen: dict[str, int] = {}
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        absent = [column for column in ("path", label) if column not in (reader.fieldnames or [])]
-        if absent:
-            raise UserError(f"{table}: no column {', '.join(absent)} in its first line; found {reader.fieldnames}")
-        for number, row in enumerate(reader, start=2):
-            row = {key: (value or "").strip() for key, value in row.items() if key}
-            found, problem = _table_path(row["path"], root)
-            if problem is None and not row[label]:
-                problem = f"no {label}"
-            if problem is None and row.get("split", "") not in SPLITS:
-                problem = f"the split is train, test or empty, not `{row['split']}`"
-            if problem is None and seen.setdefault(found, number) != number:
-                problem = f"{found} stands in line {seen[found]} already"
-            if problem is not None:
-                problems.append(f"line {number}: {problem}")
-                continue
-            candidates.append(Candidate(found, row[label], row.get("group", ""), row.get("split", "")))
-    if problems:
-        shown = [*problems[:20], f"and {len(problems) - 20} more"] if len(problems) > 20 else problems
-        raise UserError.of(f"{table} has mistakes:", shown)
-    return Layout(candidates)
-
-
-def _table_path(text: str, root: Path) -> tuple[str, str | None]:
-    """A path of a csv relative to the root, and what is wrong with it."""
-    if not text:
-        return "", "no path"
-    path = Path(os.path.normpath(root / text))
-    if not path.is_relative_to(os.path.normpath(root)):
-        return text, f"{text} is outside {root}; set `root` to a folder that holds all videos"
-    return path.relative_to(os.path.normpath(root)).as_posix(), None if path.is_file() else f"no such file: {path}"
 
 
 def _from_lists(dataset: DatasetConfig, lists: dict[Role, list[Entry]], layout: Layout, root: Path) -> Layout:

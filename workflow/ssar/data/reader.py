@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import av
 import numpy as np
 
-from ssar.data.backends.timetable import read_header, read_timetable
+from ssar.data.backends.timetable import Facts, read_facts
 from ssar.errors import UserError
 
 BACKENDS = {"decord": "DecordBackend", "pyav": "PyAVBackend", "torchcodec": "TorchCodecBackend"}
@@ -48,7 +48,10 @@ class Backend(Protocol):
     """A decoder of one file: `Backend(path, size)`, where `size` is the upright height and width to scale to."""
 
     errors: tuple[type[Exception], ...]
-    unfit_widths: frozenset[int]  # widths in pixels at which it fails, so that PyAV reads instead
+
+    @staticmethod
+    def suits(facts: Facts, size: tuple[int, int] | None) -> bool:
+        """Whether it reads such a video rightly at that size; PyAV reads it otherwise."""
 
     def decode(self, indices: list[int]) -> np.ndarray:
         """Frames of sorted indices without repetitions, as uint8 (len(indices), H, W, 3)."""
@@ -61,14 +64,11 @@ class Video:
 
     def __init__(self, path: str, backend: Any, short_side: int | None) -> None:
         self.path = path
-        self.errors = (av.FFmpegError, IndexError, StopIteration, *backend.errors)
+        self.errors = (OSError, av.FFmpegError, IndexError, StopIteration, *backend.errors)
         try:
-            header = read_header(path)
-            size = None if short_side is None else scaled_size(header.height, header.width, short_side)
-            width = header.width if size is None else size[1]
-            # decord fails on turned images whose rows FFmpeg pads, and on some narrow ones
-            unfit = header.turned or width in backend.unfit_widths
-            if unfit or (header.reordered and not backend.suits(read_timetable(path))):
+            facts = read_facts(path)
+            size = None if short_side is None else scaled_size(facts.height, facts.width, short_side)
+            if not backend.suits(facts, size):
                 backend = _backend("pyav")
             self.backend: Backend = backend(path, size)
         except self.errors as error:

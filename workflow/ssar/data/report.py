@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from ssar.data.layout import Candidate, Layout
+from ssar.data.layout import Layout
 from ssar.data.probe import Probe
+from ssar.data.table import Candidate
 
 
 def index_report(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 
 from ssar.config import DatasetConfig
-from ssar.data.layout import Candidate, Excluded, Layout
+from ssar.data.layout import Excluded, Layout
 from ssar.data.probe import Probe
+from ssar.data.table import Candidate
 
 
 def usable_videos(layout: Layout, probes: dict[str, Probe]) -> list[Candidate]:

@@ -52,6 +52,7 @@ class Board:
 
     def start(self, row: int, video: str) -> None:
         """This process begins to work on a video."""
+        self.enrol(row)
         entry = self._rows[row : row + 1]
         entry["video"] = os.fsencode(video)[-ROW["video"].itemsize :]
         # `since` is what a reader trusts: it is set last here, and cleared first in `finish`
@@ -62,8 +63,9 @@ class Board:
         self._rows["since"][row] = 0.0
 
     def touch(self, row: int) -> None:
-        """This process still works on the video that it started, and has come further."""
-        self._rows["since"][row] = time.monotonic()
+        """This process still works on the video that it started, if it has not finished it, and has come further."""
+        if self._rows["since"][row]:
+            self._rows["since"][row] = time.monotonic()
 
     @property
     def pids(self) -> list[int]:

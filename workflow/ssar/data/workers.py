@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
-import os
-import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
 from functools import partial
-from multiprocessing.context import BaseContext
-from threading import Thread
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ssar.data.arena import Receiver, Sender, Slots
+from ssar.data.processes import begin, context, deaf_to_sigterm, end
 from ssar.data.watchdog import Board, Watch, guarded
 from ssar.errors import UserError
 
@@ -74,16 +70,6 @@ class _Order(Generic[Item]):
             yield item
 
 
-def _context() -> BaseContext:
-    """Processes that inherit neither threads nor locks nor the accelerator from the one that trains."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    # imported once by the server: workers then start in milliseconds and share its memory
-    context.set_forkserver_preload(["torch"])
-    return context
-
-
 def _as_is(value: Any) -> Any:
     return value
 
@@ -108,7 +94,6 @@ def in_order(
     """
     board = Board(max(workers, 1))
     if not workers:
-        board.enrol(0)
         with guarded(board, seconds):
             for item in items:
                 yield item, _checked(_attempt(work, item, board, 0))
@@ -124,15 +109,15 @@ def in_order(
         num_workers=workers,
         collate_fn=_as_is,
         prefetch_factor=prefetch,
-        worker_init_fn=partial(_begin, board),
-        multiprocessing_context=_context(),
+        worker_init_fn=partial(begin, board),
+        multiprocessing_context=context(),
     )
     watch = Watch(board, seconds)
     watch.start()
-    end = partial(_end, board)
-    atexit.register(end)
+    stop = partial(end, board)
+    atexit.register(stop)
     try:
-        with _deaf_to_sigterm():
+        with deaf_to_sigterm():
             results = iter(loader)
         while True:
             try:
@@ -144,47 +129,8 @@ def in_order(
             yield order.waiting.popleft(), _checked(receiver.unpack(result))
     finally:
         watch.stop()
-        end()
-        atexit.unregister(end)
-
-
-@contextmanager
-def _deaf_to_sigterm() -> Iterator[None]:
-    """Processes that start in this block never see SIGTERM.
-
-    A scheduler sends it to all processes of a job. The one that trains answers it, and may need one more batch for
-    that; it ends the others itself.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _begin(board: Board, worker: int) -> None:
-    """What a worker does first."""
-    board.enrol(worker)
-    Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    """torch's workers look at the process that forked them, which is not the one that they work for."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _end(board: Board) -> None:
-    """Kill the workers: one that hangs hears nothing gentler, and none has anything to lose."""
-    ours = {process.pid for process in multiprocessing.active_children()}
-    for pid in ours.intersection(board.pids):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        stop()
+        atexit.unregister(stop)
 
 
 def _checked(result: Result | _Failure) -> Result:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import decord
 import numpy as np
 
-from ssar.data.backends.timetable import Timetable
+from ssar.data.backends.timetable import Facts
 
 # broken files are reported as errors that name them; FFmpeg's own lines would only repeat it
 decord.logging.set_level(decord.logging.QUIET)
+
+
+# measured over all even widths to 420: FFmpeg pads the rows of these, and decord's copy of them fails
+UNFIT_WIDTHS = frozenset({16, 24, 48, 72})
 
 
 class DecordBackend:
     """A decord reader on one thread: more, or one opened before a fork, can deadlock."""
 
     errors = (decord.DECORDError, RuntimeError)
-    # measured over all even widths to 420: FFmpeg pads the rows of these, and decord's copy of them fails
-    unfit_widths = frozenset({16, 24, 48, 72})
 
     def __init__(self, path: str, size: tuple[int, int] | None) -> None:
         height, width = size or (-1, -1)  # decord's word for the native size
@@ -26,14 +28,15 @@ class DecordBackend:
         )
 
     @staticmethod
-    def suits(table: Timetable) -> bool:
-        """Whether decord finds the right frames of a video that has B-frames.
+    def suits(facts: Facts, size: tuple[int, int] | None) -> bool:
+        """Whether decord finds and copies the right frames: an upright video, not of certain narrow widths.
 
         It numbers keyframes in the order in which they are stored. Where B-frames that are shown before a keyframe
         are stored after it, every frame found by seeking is another one (measured: off by the number of those
         B-frames).
         """
-        return table.closed
+        _, width = size or (facts.height, facts.width)
+        return facts.closed and not facts.turned and width not in UNFIT_WIDTHS
 
     def decode(self, indices: list[int]) -> np.ndarray:
         """See Backend."""

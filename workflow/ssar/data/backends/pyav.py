@@ -10,7 +10,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 
-from ssar.data.backends.timetable import Timetable, quarter_turns, read_timetable
+from ssar.data.backends.timetable import Facts, quarter_turns, read_timetable
 
 
 class PyAVBackend:
@@ -21,7 +21,6 @@ class PyAVBackend:
     """
 
     errors = (av.FFmpegError, EOFError, IndexError)
-    unfit_widths: frozenset[int] = frozenset()
 
     def __init__(self, path: str, size: tuple[int, int] | None) -> None:
         self.path, self.size = path, size
@@ -34,7 +33,7 @@ class PyAVBackend:
         self.passed = -1  # the number of the frame that the decoder put out last
 
     @staticmethod
-    def suits(table: Timetable) -> bool:
+    def suits(facts: Facts, size: tuple[int, int] | None) -> bool:
         """PyAV reads whatever there is."""
         return True
 

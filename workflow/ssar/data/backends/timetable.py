@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import av
 from av.video.frame import VideoFrame
 
 
-@dataclass(frozen=True)
-class Header:
-    """What the first frame of a video shows."""
+class Facts(NamedTuple):
+    """What decides how a video is read."""
 
     height: int
     width: int
     """Size of the upright image."""
     turned: bool
     """Whether the container asks to turn the stored image."""
-    reordered: bool
-    """Whether frames may be stored in another order than shown."""
+    timed: bool
+    """Whether the container's presentation times are right."""
+    closed: bool
+    """Whether no frame shown before a keyframe is stored after it."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,27 @@ class Timetable:
     """Whether no frame shown before a keyframe is stored after it."""
 
 
-def read_header(path: str) -> Header:
-    """Decodes one frame. Raises av.FFmpegError, IndexError (no video stream) or StopIteration (no frame)."""
+def read_facts(path: str) -> Facts:
+    """Decodes one frame at most; remembered by this process until the file changes.
+
+    Raises OSError, av.FFmpegError, IndexError (no video stream) or StopIteration (no frame).
+    """
+    status = os.stat(path)
+    return _read_facts(path, status.st_size, status.st_mtime_ns)
+
+
+# a training opens each video hundreds of times, and looking takes up to a fifth of reading a clip
+@lru_cache(maxsize=1 << 16)
+def _read_facts(path: str, size: int, changed: int) -> Facts:
     with av.open(path) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         frame = next(container.decode(stream))
-        turns = quarter_turns(frame)
-        height, width = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
-        return Header(height, width, turns > 0, stream.codec_context.has_b_frames)
+        reordered = stream.codec_context.has_b_frames
+    turns = quarter_turns(frame)
+    height, width = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
+    table = read_timetable(path) if reordered else None
+    return Facts(height, width, turns > 0, table is None or bool(table.times), table is None or table.closed)
 
 
 def read_timetable(path: str) -> Timetable:

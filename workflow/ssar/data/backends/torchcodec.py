@@ -6,14 +6,13 @@ import numpy as np
 from torchcodec.decoders import VideoDecoder
 from torchcodec.transforms import Resize
 
-from ssar.data.backends.timetable import Timetable
+from ssar.data.backends.timetable import Facts
 
 
 class TorchCodecBackend:
     """A torchcodec decoder in exact mode, on one thread."""
 
     errors = (RuntimeError, ValueError)
-    unfit_widths: frozenset[int] = frozenset()
 
     def __init__(self, path: str, size: tuple[int, int] | None) -> None:
         transforms = [Resize(size)] if size else []
@@ -22,9 +21,9 @@ class TorchCodecBackend:
         )
 
     @staticmethod
-    def suits(table: Timetable) -> bool:
-        """Whether torchcodec, which goes by the times of frames, finds the right ones of a video with B-frames."""
-        return bool(table.times)
+    def suits(facts: Facts, size: tuple[int, int] | None) -> bool:
+        """Whether torchcodec, which goes by the times of frames, finds the right ones."""
+        return facts.timed
 
     def decode(self, indices: list[int]) -> np.ndarray:
         """See Backend."""

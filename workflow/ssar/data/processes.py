@@ -1,0 +1,62 @@
+"""How worker processes start and end, whatever happens to the process that they work for."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.context import BaseContext
+from threading import Thread
+
+from ssar.data.watchdog import Board
+
+
+def context() -> BaseContext:
+    """Processes that inherit neither threads nor locks nor the accelerator from the one that trains."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    server = multiprocessing.get_context("forkserver")
+    # imported once by the server: workers then start in milliseconds and share its memory
+    server.set_forkserver_preload(["torch"])
+    return server
+
+
+@contextmanager
+def deaf_to_sigterm() -> Iterator[None]:
+    """Processes that start in this block never see SIGTERM.
+
+    A scheduler sends it to all processes of a job. The one that trains answers it, and may need one more batch for
+    that; it ends the others itself.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def begin(board: Board, worker: int) -> None:
+    """What a worker does first."""
+    board.enrol(worker)
+    Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """torch's workers look at the process that forked them, which is not the one that they work for."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def end(board: Board) -> None:
+    """Kill the workers: one that hangs hears nothing gentler, and none has anything to lose."""
+    ours = {process.pid for process in multiprocessing.active_children()}
+    for pid in (pid for pid in board.pids if pid in ours):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
