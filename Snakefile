@@ -15,7 +15,6 @@ from ssar.errors import UserError
 from ssar.grid import build
 from ssar.targets import Targets, resources
 
-
 DEFAULT = ROOT / "config" / "config.yaml"
 
 

@@ -58,6 +58,7 @@ rule index:
         lambda w: TARGETS.generated(w.dataset),
     output:
         index=P.data("{dataset}", "index.csv"),
+        excluded=P.data("{dataset}", "index-excluded.csv"),
         report=P.data("{dataset}", "index-report.md"),
     log:
         P.log("index", "{dataset}"),
@@ -79,6 +80,7 @@ rule index:
 rule split:
     input:
         index=P.data("{dataset}", "index.csv"),
+        excluded=P.data("{dataset}", "index-excluded.csv"),
     output:
         P.split("{dataset}", "{protocol}", "{draw}"),
     log:
@@ -111,8 +113,9 @@ rule extract_tg:
         config=lambda w: TARGETS.dataset_json(w.dataset),
         tg=lambda w: TARGETS.store_json(w.dataset, w.interval, w.sign),
         root=lambda w, input: TARGETS.video_root(w.dataset),
+        runtime=lambda w, input: RUNTIME,
     message:
         "temporal gradients of {wildcards.dataset}, n = {wildcards.interval}"
     shell:
         "ssar extract-tg --config {params.config:q} --tg {params.tg:q} --root {params.root:q} "
-        "--index {input.index:q} --out {output:q} --jobs {threads} 2> {log:q}"
+        "--index {input.index:q} --out {output:q} --runtime {params.runtime:q} --threads {threads} 2> {log:q}"

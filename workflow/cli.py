@@ -103,9 +103,8 @@ def index(args: argparse.Namespace) -> None:
 
 def split(args: argparse.Namespace) -> None:
     """Draw or read the labelled, unlabelled and test videos."""
-    from ssar.data.protocols import make_split
-
     from ssar.config import LabelsConfig
+    from ssar.data.protocols import make_split
 
     labels = LabelsConfig.model_validate_json(args.labels)
     make_split(Path(args.index), _dataset(args), labels, Path(args.out))
@@ -117,7 +116,8 @@ def extract_tg(args: argparse.Namespace) -> None:
     from ssar.data.tg_store import extract as extract_store
 
     gradient = TemporalGradient.model_validate_json(args.tg)
-    extract_store(_dataset(args), gradient, Path(args.index), Path(args.root), Path(args.out), args.jobs)
+    runtime = _runtime(args)
+    extract_store(_dataset(args), gradient, Path(args.index), Path(args.root), Path(args.out), args.threads, runtime)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -247,17 +247,17 @@ def _parser() -> argparse.ArgumentParser:
     verb(verbs, extract, "downloads", "out")
     verb(verbs, index, "config", "root", "index", "report").add_argument("--jobs", **jobs)
     verb(verbs, split, "config", "labels", "index", "out")
-    verb(verbs, extract_tg, "config", "tg", "root", "index", "out").add_argument("--jobs", **jobs)
-
     for action, options in (
+        (extract_tg, ("config", "tg", "root", "index", "out")),
         (train, ("config", "split", "root", "model", "state")),
         (predict, ("model", "split", "root", "views", "out")),
     ):
         sub = verb(verbs, action, *options)
-        # an empty list of inputs formats to nothing, so the option may stand without a value
-        sub.add_argument("--store", nargs="?", help="temporal-gradient store, if the run reads one")
         sub.add_argument("--runtime", default="{}", help="JSON of the group `runtime`")
         sub.add_argument("--threads", type=int, default=1, help="CPU threads")
+        if action is not extract_tg:
+            # an empty list of inputs formats to nothing, so the option may stand without a value
+            sub.add_argument("--store", nargs="?", help="temporal-gradient store, if the run reads one")
 
     verb(verbs, metrics, "predictions", "run", "provenance", "out")
     verb(verbs, ablation, "paper", "variant", "out").add_argument("--metrics", nargs="+", required=True)

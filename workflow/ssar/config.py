@@ -30,7 +30,9 @@ class Synthact(Closed):
     train_per_class: Positive = option(40, about="training videos of each class")
     test_per_class: Positive = option(20, about="test videos of each class")
     classes: Positive = option(12, about="how many of the generator's classes, in its fixed order", ge=2, le=16)
-    seed: int = option(0, about="seed of the generator; every video is a function of it, its class and its number", ge=0)
+    seed: int = option(
+        0, about="seed of the generator; every video is a function of it, its class and its number", ge=0
+    )
     width: Positive = option(160, about="frame width in pixels; even", multiple_of=2)
     height: Positive = option(120, about="frame height in pixels; even", multiple_of=2)
     min_frames: Positive = option(40, about="frames of the shortest video", ge=4)

@@ -80,6 +80,21 @@ def joint_forward(network: ResNet3d, clips: Sequence[Tensor]) -> tuple[Features,
     return features, list(features.logits.split([len(group) for group in clips]))
 
 
+def fixmatch_forward(
+    network: ResNet3d, clips: Sequence[Tensor], strong_pass: Literal["joint", "own"], needed: bool
+) -> tuple[Features, Tensor, Tensor, Tensor | None]:
+    """The passes of FixMatch over labelled, weak and strong clips: features of all that share a pass, three logits.
+
+    In a pass of their own the strong clips, whose contrast RandAugment may multiply, leave the batch statistics of
+    the others alone; it is left out, and their logits are None, while the loss on them weighs nothing (not `needed`).
+    """
+    if strong_pass == "joint":
+        features, (labelled, weak, strong) = joint_forward(network, clips)
+        return features, labelled, weak, strong
+    features, (labelled, weak) = joint_forward(network, clips[:2])
+    return features, labelled, weak, network(clips[2]) if needed else None
+
+
 @torch.no_grad()
 def evaluated(network: nn.Module, clips: Tensor) -> Tensor:
     """Logits (B, K) of clips in evaluation mode: no dropout, running batch-norm statistics, no gradient."""

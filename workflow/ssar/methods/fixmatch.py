@@ -10,7 +10,7 @@ from ssar.config import RunConfig
 from ssar.losses.cross_entropy import cross_entropy
 from ssar.losses.precision import at_least_float32
 from ssar.losses.pseudo_label import pseudo_label_loss, select, statistics
-from ssar.methods.base import Batch, Method, View, accuracy, evaluated, joint_forward
+from ssar.methods.base import Batch, Method, View, accuracy, evaluated, fixmatch_forward
 from ssar.methods.options import FixMatchOptions
 from ssar.models.resnet3d import ResNet3d, build
 
@@ -32,7 +32,8 @@ class FixMatch(Method):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         clips = [batch.clips[view] for view in self.views]
-        _, (labelled, weak, strong) = joint_forward(self.predictor, clips)
+        needed = not self.warming_up(batch.epoch)
+        _, labelled, weak, strong = fixmatch_forward(self.predictor, clips, self.options.strong_pass, needed)
         if self.options.pseudo_label_mode == "eval":
             weak = evaluated(self.predictor, clips[1])
         pseudo = select(at_least_float32(weak).softmax(dim=1), self.options.threshold)  # Eq. 2

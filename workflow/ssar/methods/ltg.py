@@ -11,7 +11,7 @@ from ssar.losses.alignment import alignment
 from ssar.losses.contrast import info_nce
 from ssar.losses.cross_entropy import cross_entropy
 from ssar.losses.pseudo_label import fused_probabilities, pseudo_label_loss, select, statistics
-from ssar.methods.base import Batch, Method, View, accuracy, evaluated, joint_forward
+from ssar.methods.base import Batch, Method, View, accuracy, evaluated, fixmatch_forward
 from ssar.methods.options import LTGOptions
 from ssar.models.heads import Projection
 from ssar.models.resnet3d import ResNet3d, build
@@ -54,7 +54,9 @@ class LTG(Method):
         features, labelled, weak, strong = {}, {}, {}, {}
         for m, network in networks.items():
             clips = [batch.clips[view] for view in VIEWS[m]]
-            features[m], (labelled[m], weak[m], strong[m]) = joint_forward(network, clips)
+            features[m], labelled[m], weak[m], strong[m] = fixmatch_forward(
+                network, clips, options.strong_pass, needed=not self.warming_up(batch.epoch)
+            )
             if options.pseudo_label_mode == "eval":
                 weak[m] = evaluated(network, clips[1])
 

@@ -61,6 +61,11 @@ class PseudoLabelOptions(MethodOptions):
         about="mode of the network when it makes pseudo-labels: train has dropout and batch statistics",
         source="undefined in LTG; LTG code: train",
     )
+    strong_pass: Literal["joint", "own"] = option(
+        "joint",
+        about="strong clips pass the network with the others, sharing batch statistics, or by themselves",
+        source="undefined in LTG; LTG code: joint",
+    )
 
     @property
     def needs_unlabelled(self) -> bool:
