@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -256,6 +257,33 @@ def test_eval_mode_pseudo_labels_ignore_dropout_and_leave_no_trace() -> None:
     method.loss(batch)
     assert method.predictor.training
     assert method.stats["pseudo_accuracy"] == (expected == batch.truth).float().mean()
+
+
+@pytest.mark.parametrize("name", ["fixmatch", "ltg"])
+def test_strong_clips_in_their_own_pass_leave_the_others_statistics_alone(name: str) -> None:
+    changes = SMALL_HEAD if name == "ltg" else {}
+    for strong_pass, same in (("own", True), ("joint", False)):
+        method = tiny_method(tiny_run(name, options__strong_pass=strong_pass, **changes))
+        batch = tiny_batch(method)
+        before = {key: value.item() for key, value in method.loss(batch).items()}
+        louder = {view: 50 * clips if view.strength == "strong" else clips for view, clips in batch.clips.items()}
+        after = method.loss(replace(batch, clips=louder))
+        labelled = [key for key in before if not key.startswith("unlabelled")]
+        assert all(after[key].item() == pytest.approx(before[key]) for key in labelled) == same
+
+
+@pytest.mark.parametrize("name", ["fixmatch", "ltg"])
+def test_the_strong_pass_is_left_out_while_it_weighs_nothing(name: str) -> None:
+    changes = SMALL_HEAD if name == "ltg" else {}
+    method = tiny_method(tiny_run(name, options__strong_pass="own", train__supervised_warmup_epochs=2, **changes))
+    batch = replace(tiny_batch(method), epoch=1.0)
+    gradients = {}
+    for strong in (0.0, 50.0):
+        clips = {view: strong * x if view.strength == "strong" else x for view, x in batch.clips.items()}
+        method.zero_grad(set_to_none=True)
+        total(method, replace(batch, clips=clips)).backward()
+        gradients[strong] = torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None])
+    assert torch.equal(*gradients.values())
 
 
 def test_truth_changes_statistics_and_no_term() -> None:

@@ -31,8 +31,8 @@ def tiny_run(name: str, folder: Path = METHODS_FOLDER, variant: str | None = Non
     variants = values.pop("variants", {})
     layers = [Layer(values, file), Layer(TINY, file)]
     if variant is not None:
-        layers.append(Layer(variants[variant], file))
-    layers.append(Layer({key.replace("__", "."): value for key, value in changes.items()}, file))
+        layers.append(Layer(variants[variant], file, dotted=True))
+    layers.append(Layer({key.replace("__", "."): value for key, value in changes.items()}, file, dotted=True))
     return validate(run_model(name), layers, name)
 
 
