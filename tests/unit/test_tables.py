@@ -134,7 +134,7 @@ def test_a_smaller_scale_says_so(table, tmp_path):
     assert "Small & quick." in files["md"]
     assert "Substitutes: toy.percent-10 for a.all." in files["md"]
     assert "do not exist at this scale: b.all" in files["md"]
-    assert "toy.percent-10, instead of A_b Top-1" in files["md"]
+    assert "toy.percent-10 for a.all A_b Top-1" in files["md"]
     assert {line["column"] for line in csv.DictReader(files["csv"].splitlines())} == {"a1", "a5"}
     assert "for a.all, not comparable with the published values." in made(table | {"note": None}, tmp_path)["md"]
 

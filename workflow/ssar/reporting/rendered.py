@@ -57,7 +57,7 @@ def _headed(column: Column, substitutes: Mapping[str, str]) -> Column:
     """The column with a first level of head that names what stands for its setting, if any column has a substitute."""
     if not substitutes:
         return column
-    first = f"{substitutes[column.key]}, instead of" if column.key in substitutes else ""
+    first = f"{substitutes[column.key]} for {column.setting}" if column.key in substitutes else ""
     return column.model_copy(update={"header": (first, *column.header)})
 
 
