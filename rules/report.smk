@@ -40,3 +40,16 @@ rule figure:
         "figure {wildcards.stem}"
     shell:
         "ssar figure --figure {params.figure:q} --root {params.root:q} --out {output.pdf:q} 2> {log:q}"
+
+
+rule typeset:
+    input:
+        P.table("{stem}", "tex"),
+    output:
+        P.table("{stem}", "pdf"),
+    log:
+        P.log("typeset", "{stem}"),
+    message:
+        "typeset table {wildcards.stem}"
+    shell:
+        "ssar typeset --tex {input:q} --pdf {output:q} 2> {log:q}"

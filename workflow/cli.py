@@ -182,6 +182,13 @@ def table(args: argparse.Namespace) -> None:
     render(json.loads(args.table), Path(args.out).with_suffix(""))
 
 
+def typeset(args: argparse.Namespace) -> None:
+    """Compile one table to .pdf."""
+    from ssar.reporting.typeset import typeset as compile_table
+
+    compile_table(Path(args.tex), Path(args.pdf))
+
+
 def figure(args: argparse.Namespace) -> None:
     """Render one figure as .pdf and .png."""
     from ssar.reporting.figures import render
@@ -263,6 +270,7 @@ def _parser() -> argparse.ArgumentParser:
     verb(verbs, ablation, "paper", "variant", "out").add_argument("--metrics", nargs="+", required=True)
     verb(verbs, architecture, "config", "out")
     verb(verbs, table, "table", "out")
+    verb(verbs, typeset, "tex", "pdf")
     verb(verbs, figure, "figure", "root", "out")
     return parser
 
