@@ -51,5 +51,7 @@ rule typeset:
         P.log("typeset", "{stem}"),
     message:
         "typeset table {wildcards.stem}"
+    conda:
+        "../envs/latex.yaml"
     shell:
         "ssar typeset --tex {input:q} --pdf {output:q} 2> {log:q}"
