@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -121,12 +122,15 @@ class Workspace:
         assert done.returncode == 0, f"{done.stdout[-6000:]}\n{logs}"
         return done.stdout
 
-    def planned(self, *targets: str) -> list[str]:
-        """`rule:wildcards` of every job that a dry run plans."""
-        text = self.run("--dry-run", *targets)
-        return [
-            line.split("rule ")[1].rstrip(":") for line in text.splitlines() if line.startswith(("rule ", "localrule "))
-        ]
+    def planned(self, *targets: str) -> dict[str, int]:
+        """How often a dry run plans each rule."""
+        return job_counts(self.run("--dry-run", *targets))
+
+
+def job_counts(text: str) -> dict[str, int]:
+    """Snakemake's table of job counts, by rule."""
+    table = text.partition("Job stats:")[2].partition("total")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
 
 @pytest.fixture

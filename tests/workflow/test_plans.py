@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
-from tests.workflow.conftest import ROOT
+from tests.workflow.conftest import ROOT, job_counts
 
 
 def snakemake(folder: Path, *arguments: str) -> str:
@@ -32,12 +30,8 @@ def snakemake(folder: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def jobs(text: str) -> Counter[str]:
-    return Counter(re.findall(r"^(?:local)?rule (\w+):$", text, re.MULTILINE))
-
-
 def test_table2_is_planned_from_download_to_table(tmp_path: Path):
-    planned = jobs(snakemake(tmp_path, "-n", "results/tables/table2.tex"))
+    planned = job_counts(snakemake(tmp_path, "-n", "results/tables/table2.tex"))
     # nine settings, three seeds; LTG and our FixMatch are the rows that train
     assert planned["fetch"] == planned["extract"] == planned["index"] == 3
     assert planned["split"] == 9
@@ -48,7 +42,7 @@ def test_table2_is_planned_from_download_to_table(tmp_path: Path):
 
 
 def test_an_ablation_plans_its_own_jobs_only(tmp_path: Path):
-    planned = jobs(snakemake(tmp_path, "-n", "results/ablations/ltg/no-stopgrad.json"))
+    planned = job_counts(snakemake(tmp_path, "-n", "results/ablations/ltg/no-stopgrad.json"))
     assert planned == {
         "fetch": 1,
         "extract": 1,
