@@ -22,7 +22,7 @@ demo: setup ## train and evaluate on the embedded dataset; tables and figures in
 	$(RUN) snakemake --cores $(CORES) --rerun-incomplete --configfile config/demo.yaml
 
 test: lint ## lint, type-check and test
-	$(RUN) python -m pytest -n $(CORES) --dist worksteal $(TESTS)
+	$(RUN) python -m pytest -n $(CORES) --dist loadfile $(TESTS)
 
 lint: setup ## ruff, snakefmt, mypy and snakemake's own linter
 	$(RUN) ruff check .

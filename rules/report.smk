@@ -49,9 +49,9 @@ rule typeset:
         P.table("{stem}", "pdf"),
     log:
         P.log("typeset", "{stem}"),
-    message:
-        "typeset table {wildcards.stem}"
     conda:
         "../envs/latex.yaml"
+    message:
+        "typeset table {wildcards.stem}"
     shell:
         "ssar typeset --tex {input:q} --pdf {output:q} 2> {log:q}"
