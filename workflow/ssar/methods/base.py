@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -31,7 +32,7 @@ class Batch:
     epoch: float  # fractional epoch at this step
 
 
-class Method(nn.Module):
+class Method(nn.Module, ABC):
     """A way to learn from labelled and unlabelled videos.
 
     The engine minimises ``sum(weights(epoch)[name] * term for name, term in loss(batch).items())``.
@@ -50,13 +51,13 @@ class Method(nn.Module):
         self.stats: dict[str, Tensor] = {}
         """Detached scalars of the last `loss`, for the curves; NaN where a share of nothing was asked for."""
 
+    @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The unweighted terms of the objective, each a scalar. Fills `stats`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def weights(self, epoch: float) -> dict[str, float]:
         """The weight of each term that `loss` returns, at a fractional epoch."""
-        raise NotImplementedError
 
     def after_step(self, step: int) -> None:
         """Called after each optimiser step: moving averages, prototypes, memory banks. Here nothing."""
