@@ -134,7 +134,22 @@ def train(args: argparse.Namespace) -> None:
         out_dir=Path(args.model).parent,
         state_dir=Path(args.state),
         runtime=runtime,
+        upstream=dict(_role(text) for text in args.upstream),
+        unlabelled=(Path(args.unlabelled[0]), Path(args.unlabelled[1])) if args.unlabelled else None,
     )
+
+
+def _role(text: str) -> tuple[str, Path]:
+    role, _, path = text.partition("=")
+    return role, Path(path)
+
+
+def similarity(args: argparse.Namespace) -> None:
+    """Compute the temporal similarity of all training videos under two pretrained networks."""
+    from ssar.evaluation.similarity import write_similarity
+
+    runtime = _runtime(args)
+    write_similarity([Path(model) for model in args.models], Path(args.split), Path(args.root), Path(args.out), runtime)
 
 
 def predict(args: argparse.Namespace) -> None:
@@ -258,11 +273,17 @@ def _parser() -> argparse.ArgumentParser:
         (extract_tg, ("config", "tg", "root", "index", "out")),
         (train, ("config", "split", "root", "model", "state")),
         (predict, ("model", "split", "root", "views", "out")),
+        (similarity, ("split", "root", "out")),
     ):
         sub = verb(verbs, action, *options)
         sub.add_argument("--runtime", default="{}", help="JSON of the group `runtime`")
         sub.add_argument("--threads", type=int, default=1, help="CPU threads")
-        if action is not extract_tg:
+        if action is similarity:
+            sub.add_argument("--models", nargs=2, required=True, help="model.pt of both, the invariant one first")
+        if action is train:
+            sub.add_argument("--upstream", nargs="*", default=[], metavar="ROLE=FILE", help="files of other runs")
+            sub.add_argument("--unlabelled", nargs="*", default=[], metavar="SPLIT ROOT", help="another dataset")
+        if action in (train, predict):
             # an empty list of inputs formats to nothing, so the option may stand without a value
             sub.add_argument("--store", nargs="?", help="temporal-gradient store, if the run reads one")
 

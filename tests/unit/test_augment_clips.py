@@ -40,13 +40,18 @@ def augmenter(**strong) -> Augmenter:
     return Augmenter(Augment(weak=WEAK, strong=StrongAugment(**strong)), seed=3)
 
 
+def strong_rgb(machine: Augmenter, views: torch.Tensor, raw: RawBatch) -> torch.Tensor:
+    """The strong views of weak RGB ones."""
+    return machine.strong({"rgb": views}, raw)["rgb"]
+
+
 def test_views_are_consistent_over_time():
     # one frame, repeated: after any augmentation the frames must still be equal
     raw = raw_batch(list(range(30)))
     raw.frames = [frames[:1].expand(4, -1, -1, -1) for frames in raw.frames]
     machine = augmenter(operations=3, cutout=0.3)
-    views = machine.weak(raw).rgb
-    strong_views = machine.strong(views, raw.seed, "rgb")
+    views = machine.weak(raw)["rgb"]
+    strong_views = strong_rgb(machine, views, raw)
     for found in (views, strong_views):
         assert found.shape == (30, 4, 3, 24, 24)
         assert found.dtype == torch.uint8
@@ -58,17 +63,17 @@ def test_rgb_and_gradients_share_crop_and_flip():
     raw = raw_batch(list(range(12)))
     same = raw_batch(list(range(12)), tg=raw.frames)
     views = augmenter().weak(same)
-    assert torch.equal(views.rgb, views.tg)
+    assert torch.equal(views["rgb"], views["tg"])
     alone = augmenter().weak(raw_batch(list(range(12)), frames=None))
     both = augmenter().weak(raw)
-    assert alone.rgb is None
-    assert torch.equal(alone.tg, both.tg)
+    assert "rgb" not in alone
+    assert torch.equal(alone["tg"], both["tg"])
 
 
 def test_strong_views_of_rgb_and_gradients_are_drawn_independently():
-    views = augmenter().weak(raw_batch(list(range(40)))).rgb
-    machine, seeds = augmenter(), torch.arange(40)
-    differ = (machine.strong(views, seeds, "rgb") != machine.strong(views, seeds, "tg")).flatten(1).any(dim=1)
+    views = augmenter().weak(raw_batch(list(range(40))))["rgb"]
+    found = augmenter().strong({"rgb": views, "tg": views}, raw_batch(list(range(40))))
+    differ = (found["rgb"] != found["tg"]).flatten(1).any(dim=1)
     assert differ.float().mean() > 0.9
 
 
@@ -76,13 +81,13 @@ def test_a_view_does_not_depend_on_the_rest_of_the_batch():
     seeds = [11, 12, 13, 14, 15, 16, 17, 18]
     machine = augmenter(operations=3, cutout=0.2)
     raw = raw_batch(seeds)
-    together = machine.weak(raw).rgb
-    strong_together = machine.strong(together, raw.seed, "rgb")
+    together = machine.weak(raw)["rgb"]
+    strong_together = strong_rgb(machine, together, raw)
     for number in range(len(seeds)):
         one = RawBatch([raw.frames[number]], None, raw.label[:1], raw.video[:1], raw.seed[number : number + 1])
-        alone = augmenter(operations=3, cutout=0.2).weak(one).rgb
+        alone = augmenter(operations=3, cutout=0.2).weak(one)["rgb"]
         assert torch.equal(alone[0], together[number])
-        assert torch.equal(machine.strong(alone, one.seed, "rgb")[0], strong_together[number])
+        assert torch.equal(strong_rgb(machine, alone, one)[0], strong_together[number])
 
 
 @settings(max_examples=150, deadline=None)
@@ -129,17 +134,17 @@ def test_signs_per_pipeline_are_drawn_once():
     draws = [strong.draw(config, np.random.default_rng(seed), machine.signs["rgb"]) for seed in range(500)]
     seen = {(name, sign) for one in draws for name, sign in one.operations}
     assert len(seen) == len({name for name, _ in seen}) == 15
-    assert augmenter().signs == {"rgb": None, "tg": None}
+    assert set(augmenter().signs.values()) == {None}
 
 
 def test_no_operation_leaves_the_weak_view():
-    views = augmenter().weak(raw_batch([1, 2])).rgb
-    assert torch.equal(augmenter(operations=0).strong(views, torch.tensor([1, 2]), "rgb"), views)
+    views = augmenter().weak(raw_batch([1, 2]))["rgb"]
+    assert torch.equal(strong_rgb(augmenter(operations=0), views, raw_batch([1, 2])), views)
 
 
 def test_the_extra_cutout_comes_on_top():
     views = torch.full((6, 2, 3, 24, 24), 7, dtype=torch.uint8)
-    found = augmenter(operations=0, cutout=0.5).strong(views, torch.arange(6), "rgb")
+    found = strong_rgb(augmenter(operations=0, cutout=0.5), views, raw_batch(list(range(6))))
     share = (found == 128).float().mean(dim=(1, 2, 3, 4))
     assert (share > 0.05).all()
     assert (share <= 0.3).all()
@@ -170,7 +175,7 @@ def test_a_batch_has_exactly_the_views_that_a_method_wants(modalities):
     assert batch.truth.tolist() == [0, 1, 0]
     assert batch.epoch == 1.5
     weak_view = batch.clips[View("unlabelled", "tg", "weak")]
-    assert torch.equal(weak_view, machine.normalise(machine.weak(raw["unlabelled"]).tg))
+    assert torch.equal(weak_view, machine.normalise(machine.weak(raw["unlabelled"])["tg"]))
 
 
 def test_a_batch_without_unlabelled_clips_has_no_truth():
@@ -205,10 +210,10 @@ def test_views_on_a_gpu_are_those_on_the_cpu():
     raw = raw_batch(list(range(12)))
     here = augmenter(operations=2, cutout=0.2)
     there = Augmenter(here.config, "cuda", seed=3)
-    weak_here, weak_there = here.weak(raw).rgb, there.weak(raw).rgb
+    weak_here, weak_there = here.weak(raw)["rgb"], there.weak(raw)["rgb"]
     assert weak_there.is_cuda
     assert (weak_here.int() - weak_there.cpu().int()).abs().max() <= 2
     # the same operations on the same bytes: only edges and roundings may differ
-    strong_here = here.strong(weak_here, raw.seed, "rgb").int()
-    strong_there = there.strong(weak_here.cuda(), raw.seed, "rgb").cpu().int()
+    strong_here = strong_rgb(here, weak_here, raw).int()
+    strong_there = strong_rgb(there, weak_here.cuda(), raw).cpu().int()
     assert ((strong_here - strong_there).abs() > 2).float().mean() < 0.01

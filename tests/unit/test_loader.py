@@ -18,6 +18,7 @@ from ssar.data.loader import ClipLoader, RawBatch, Stream, precise_bn_batches, t
 from ssar.data.reader import open_video
 from ssar.data.split import Split, Video
 from ssar.errors import UserError
+from ssar.methods.options import Window
 from ssar.runtime import Runtime
 
 CLIP = ClipConfig(frames=4, stride=2)
@@ -202,3 +203,27 @@ def test_precise_bn_reads_all_training_videos_as_the_evaluated_network_does(fold
     batches = list(precise_bn_batches(config, small_split(found), root, None, Runtime(workers=0), count=2))
     assert all(batch.tg is None and len(batch.frames) == 3 for batch in batches)
     assert sorted(number for batch in batches for number in batch.video.tolist()) == list(range(6))
+
+
+def test_windows_are_decoded_together_and_told_apart(folder):
+    root, found = folder
+    windows = (Window("long", 3, 2, shift=0), Window("free", 2, 1))
+    stream = Stream("unlabelled", found, 2, 5, windows)
+    machine = ClipLoader(ClipDecoder(root), (stream,), CLIP, Runtime(workers=0, watchdog_seconds=60))
+    batch = next(machine.batches(range(1)))["unlabelled"]
+    assert batch.windows == {"main": CLIP.frames, "long": 3, "free": 2}
+    assert batch.frames is not None
+    assert all(len(frames) == CLIP.frames + 5 for frames in batch.frames)
+    task = stream.sample(0, CLIP, 0)
+    reader = open_video(root / task.video)
+    assert batch.frames[0].numpy().tobytes() == reader.frames(task.indices.tolist()).tobytes()
+
+
+def test_a_stream_may_have_a_folder_of_its_own(folder, tmp_path):
+    root, found = folder
+    streams = (Stream("labelled", found, 1, 5), Stream("unlabelled", found, 1, 5, root=root))
+    empty = ClipLoader(ClipDecoder(tmp_path), streams, CLIP, Runtime(workers=0, watchdog_seconds=60))
+    with pytest.raises(UserError, match="no such video"):
+        next(empty.batches(range(1)))
+    own = ClipLoader(ClipDecoder(tmp_path), streams[1:], CLIP, Runtime(workers=0, watchdog_seconds=60))
+    assert next(own.batches(range(1)))["unlabelled"].frames is not None

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ssar.errors import UserError
 from ssar.evaluation.metrics import compute, confusion, hits, write_metrics
 from ssar.evaluation.predictions import Predictions, read_predictions, write_predictions
+from ssar.reporting.results import look_up
 
 
 def made(**changes):
@@ -68,6 +69,15 @@ def test_percentages_of_a_small_case():
     assert found["top5"] is None  # with three classes it would always be 100
     assert found["per_class"] == {"a": 50, "b": 50, "c": None}
     assert found["confusion"] == [[1, 1, 0], [1, 1, 0], [0, 0, 0]]
+
+
+def test_a_table_reaches_the_accuracy_of_one_class(tmp_path):
+    classes = ["JavelinThrow", "playing drums"]
+    found = compute(np.eye(2)[[0, 0, 1]], np.array([0, 0, 0]), classes)
+    assert look_up(found, "per_class.JavelinThrow", tmp_path) == pytest.approx(200 / 3)
+    assert look_up(found, "per_class.playing drums", tmp_path) is None
+    with pytest.raises(UserError, match=r"no metric `per_class\.Unicycling`"):
+        look_up(found, "per_class.Unicycling", tmp_path)
 
 
 def test_predictions_survive_the_file(tmp_path):

@@ -13,14 +13,14 @@ import torch
 from tests.videos import moving_frames, write_video
 
 from ssar.augment import Augmenter
-from ssar.augment.views import crops
+from ssar.augment.views import crops, scales
 from ssar.config import TemporalGradient, canonical, run_model
 from ssar.data.reader import open_video
 from ssar.data.sampling import uniform_indices
 from ssar.data.temporal_gradient import temporal_gradient
 from ssar.engine.weights import load_predictor, save_model
 from ssar.errors import UserError
-from ssar.evaluation.predict import predict
+from ssar.evaluation.predict import predict, predict_views
 from ssar.evaluation.predictions import read_predictions
 from ssar.files import sha256
 from ssar.methods import method_class
@@ -31,7 +31,7 @@ CLASSES = ["a", "b"]
 RUNTIME = Runtime(accelerator="cpu", workers=0, threads=1)
 
 
-def config(modality="rgb"):
+def config(modality="rgb", **changes):
     values = {
         "method": "supervised",
         "version": 1,
@@ -45,6 +45,7 @@ def config(modality="rgb"):
         "train": {"steps": 1},
         "precision": "bf16-mixed",
         "options": {"modality": modality},
+        **changes,
     }
     return run_model("supervised").model_validate(values)
 
@@ -66,17 +67,18 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """Gives the file of a network with random weights for a modality."""
+    """Gives the file of a network with random weights for a modality and changes of the settings."""
     folder = tmp_path_factory.mktemp("models")
 
-    def write(modality):
-        path = folder / f"{modality}.pt"
+    def write(modality, **changes):
+        settings = config(modality, **changes)
+        path = folder / f"{modality}-{'-'.join(changes)}.pt"
         if path.exists():
             return path
         torch.manual_seed(0)
-        method = method_class("supervised")(config(modality), len(CLASSES))
-        method.predictor.fc.weight.data.mul_(50)  # scores that differ between classes
-        save_model(path, config(modality), CLASSES, method, method.predictor)
+        method = method_class("supervised")(settings, len(CLASSES))
+        method.predictor.fc.weight.data.normal_().mul_(0.5)  # scores that differ between classes
+        save_model(path, settings, CLASSES, method, method.predictor)
         return path
 
     return write
@@ -87,18 +89,22 @@ def run(data, model_path, out, views="3x3@16", average="logits", runtime=RUNTIME
     return read_predictions(out / "p.npz")
 
 
-def literal(path, modality, count, views, size, short_side):
+def literal(path, modality, count, views, size, short_side, short="loop"):
     """All views of one video, cut one by one: normalised (V, 3, T, S, S)."""
     settings = config(modality)
     augmenter = Augmenter(settings.augment)
     lookahead = 1 if modality == "tg" else 0
     result = []
-    for indices in uniform_indices(count, 4, 3, views.clips, lookahead):
+    for indices in uniform_indices(count, 4, 3, views.clips, lookahead, short=short):
         reader = open_video(path)
         frames = reader.frames(indices.tolist())
         if modality == "tg":
             frames = temporal_gradient(frames, reader.frames((indices + 1).tolist()), TemporalGradient().sign)
-        result += [augmenter.normalise(crop[None])[0] for crop in crops(frames, size, views.crops, short_side)]
+        if views.kind == "crops":
+            cut = crops(frames, size, views.crops, short_side)
+        else:
+            cut = scales(frames, size, views.scales)
+        result += [augmenter.normalise(crop[None])[0] for crop in cut]
     return torch.stack(result)
 
 
@@ -129,6 +135,42 @@ def test_crops_without_a_size_are_those_of_the_training(data, model, tmp_path):
     with torch.no_grad():
         assert np.allclose(found.scores[3], network(clips).mean(0), atol=1e-4)
     assert found.views == "2x1-logits"
+
+
+@pytest.mark.parametrize(("text", "size", "count"), [("2x3s@16", 16, 6), ("2x1s", 24, 2)])
+def test_scales_stand_in_the_place_of_crops(data, model, tmp_path, text, size, count):
+    found = run(data, model("rgb"), tmp_path, text, "probs")
+    _, _, network = load_predictor(model("rgb"))
+    clips = literal(data / "3.avi", "rgb", 40, Views.parse(text, "probs"), size, None)
+    assert len(clips) == count
+    with torch.no_grad():
+        assert np.allclose(found.scores[3], network(clips).softmax(1).mean(0), atol=1e-4)
+    assert found.views == Views.parse(text, "probs").slug
+
+
+def test_short_videos_are_held_where_the_run_holds_them(data, model, tmp_path):
+    path = model("rgb", clip={"frames": 4, "stride": 3, "short_videos": "hold"})
+    found, looped = run(data, path, tmp_path, "1x1@16"), run(data, model("rgb"), tmp_path, "1x1@16")
+    _, _, network = load_predictor(path)
+    clips = literal(data / "0.avi", "rgb", 9, Views(1, 1, 16, "logits"), 16, 16, "hold")
+    with torch.no_grad():
+        assert np.allclose(found.scores[0], network(clips).mean(0), atol=1e-4)
+    assert not np.allclose(found.scores[0], looped.scores[0], atol=1e-4)  # 9 frames do not fill a clip
+    assert np.allclose(found.scores[3], looped.scores[3])
+
+
+def test_nothing_but_features_and_a_head_is_asked_of_the_network():
+    class Tokens(torch.nn.Module):
+        def features(self, x):
+            return x.flatten(2).mean(2)
+
+        def head(self, features):
+            return 2 * features
+
+    clips = torch.randn(40, 3, 2, 4, 4)
+    scores, features = predict_views(Tokens(), clips, "probs")
+    assert torch.allclose(features, clips.mean((0, 2, 3, 4)), atol=1e-6)
+    assert torch.allclose(scores, (2 * clips.mean((2, 3, 4))).softmax(1).mean(0), atol=1e-6)
 
 
 def test_the_file_says_what_it_is_of(data, model, tmp_path):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssar.data.sampling import train_indices, uniform_indices
+from ssar.data.sampling import train_indices, uniform_indices, window_indices
+from ssar.methods.options import Window
 
 LENGTHS = st.integers(1, 400)
 FRAMES = st.integers(1, 16)
@@ -66,3 +67,66 @@ def test_a_video_without_a_successor_frame_is_refused(frames):
         train_indices(frames, 8, 8, np.random.default_rng(0), lookahead=7)
     with pytest.raises(ValueError, match="7 frames later"):
         uniform_indices(frames, 8, 8, 3, lookahead=7)
+
+
+# --- several clips of a video ---------------------------------------------------------------------
+
+MAIN = Window("main", 8, 2)
+SHIFTS = st.lists(
+    st.tuples(st.integers(1, 8), st.integers(1, 6), st.integers(0, 60) | st.none(), st.booleans()), max_size=4
+)
+
+
+def others(drawn) -> list[Window]:
+    return [Window(f"clip{i}", *values) for i, values in enumerate(drawn)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(LENGTHS, SHIFTS, LOOKAHEADS, st.integers(0, 2**32), st.sampled_from(["loop", "hold"]))
+def test_windows_stay_in_the_video_and_keep_their_shifts_where_there_is_room(num_frames, drawn, lookahead, seed, short):
+    usable, windows = num_frames, others(drawn)
+    found = window_indices(num_frames + lookahead, MAIN, windows, np.random.default_rng(seed), lookahead, short)
+    assert list(found) == ["main", *(window.name for window in windows)]
+    group = [window for window in windows if window.shift is not None]
+    for window in (MAIN, *windows):
+        clip = found[window.name]
+        assert clip.shape == (window.frames,)
+        assert 0 <= clip.min() <= clip.max() < usable
+        if usable >= window.frames * window.stride:  # whatever longer clips of the group do
+            assert (np.diff(clip) == window.stride).all()
+    needed = sum(window.shift for window in group) + max([16, *(w.frames * w.stride for w in group)])
+    if usable >= needed:
+        for window in group:
+            shift = found[window.name][0] - found["main"][0]
+            assert abs(shift) == window.shift
+            assert shift >= 0 or window.either_way
+
+
+@given(LENGTHS, st.integers(0, 2**32))
+def test_without_windows_the_draw_is_that_of_a_single_clip(num_frames, seed):
+    alone = train_indices(num_frames, 8, 2, np.random.default_rng(seed))
+    found = window_indices(num_frames, MAIN, (), np.random.default_rng(seed))
+    assert found["main"].tolist() == alone.tolist()
+
+
+def test_consecutive_clips_share_a_short_video_evenly():
+    windows = [Window(f"clip{k}", 8, 2, shift=16 * k) for k in (1, 2, 3)]
+    # 40 frames: 24 starts for shifts of 48
+    found = window_indices(40, MAIN, windows, np.random.default_rng(0))
+    assert [clip[0] for clip in found.values()] == [0, 8, 16, 24]
+    tiny = window_indices(10, MAIN, windows, np.random.default_rng(0))
+    assert len({tuple(clip) for clip in tiny.values()}) == 1
+
+
+def test_a_coin_turns_shifts_around():
+    window = Window("other", 8, 2, shift=30, either_way=True)
+    shifts = set()
+    for seed in range(20):
+        found = window_indices(100, MAIN, [window], np.random.default_rng(seed))
+        shifts.add(int(found["other"][0] - found["main"][0]))
+    assert shifts == {-30, 30}
+
+
+def test_held_clips_stay_at_the_last_frame():
+    assert train_indices(10, 8, 2, np.random.default_rng(0), short="hold").tolist() == [0, 2, 4, 6, 8, 9, 9, 9]
+    assert uniform_indices(10, 8, 2, 2, short="hold")[1].tolist() == [0, 2, 4, 6, 8, 9, 9, 9]

@@ -66,8 +66,8 @@ def test_stored_and_online_gradients_are_equal_after_the_same_crop_and_flip(vide
         clip = ClipDecoder(root / "videos", tg=tg, store=source)(ClipTask(paths[1], np.array(indices)))
         raw = RawBatch([clip.frames], [clip.tg], *(torch.tensor([value]) for value in (0, 0, seed)))
         views.append(augmenter.weak(raw))
-    assert torch.equal(views[0].tg, views[1].tg)
-    assert torch.equal(views[0].rgb, views[1].rgb)
+    assert torch.equal(views[0]["tg"], views[1]["tg"])
+    assert torch.equal(views[0]["rgb"], views[1]["rgb"])
 
 
 def test_the_last_frames_have_no_gradient(videos, store):

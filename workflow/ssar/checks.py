@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ssar.config import DatasetConfig, RunConfig
@@ -69,9 +69,37 @@ def run_problems(run: RunConfig, dataset: DatasetConfig) -> Iterator[str]:
         yield f"method `{run.method}` needs unlabelled videos and labels `all` without the labelled ones leaves none"
     if run.model.pool2 and run.clip.frames < 2:
         yield "key `model.pool2`: halving time needs clips of at least 2 frames (`clip.frames`)"
+    if run.model.arch == "timesformer":
+        yield from _transformer_problems(run)
+    if run.unlabelled is not None:
+        other = run.unlabelled.dataset
+        if "tg" in options.modalities and run.data.tg_source == "store":
+            yield f"the gradient store of {run.dataset} has no videos of {other}: set `tg_source: online`"
+        if not options.needs_unlabelled:
+            yield f"method `{run.method}` reads no unlabelled videos, and the setting takes them from {other}"
     if run.augment.weak.area[0] > run.augment.weak.area[1] or run.augment.weak.ratio[0] > run.augment.weak.ratio[1]:
         yield "keys `augment.weak.area` and `augment.weak.ratio` are ranges: the lower end comes first"
     if dataset.synthact is not None and "tg" in options.modalities:
         shortest = dataset.synthact.min_frames
         if run.tg.interval >= shortest:
             yield f"key `tg.interval`: {run.tg.interval} is not below the shortest video ({shortest} frames)"
+
+
+def _transformer_problems(run: RunConfig) -> Iterator[str]:
+    vit, size = run.model.vit, run.augment.weak.size
+    for key, value in (("model.vit.size", vit.size), ("augment.weak.size", size)):
+        if value % vit.patch:
+            yield f"key `{key}`: {value} is no multiple of `model.vit.patch` ({vit.patch})"
+    if vit.dim % vit.heads:
+        yield f"key `model.vit.dim`: {vit.dim} is no multiple of `model.vit.heads` ({vit.heads})"
+
+
+def role_problems(run: RunConfig, needs: Mapping[str, str]) -> Iterator[str]:
+    """Parts that a run's method wants others to play and nobody does, or that it does not know."""
+    wanted = {role for role in run.options.roles if role != "scores"}
+    for role in sorted(wanted):
+        if role not in needs:
+            yield f"method `{run.method}` needs another run as `{role}`: name a variant under `needs`"
+    for role in sorted(needs.keys() - wanted - {"init"}):
+        known = ", ".join(sorted(wanted | {"init"}))
+        yield f"key `needs.{role}`: method `{run.method}` has no such part; it has {known}"

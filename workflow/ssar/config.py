@@ -18,7 +18,7 @@ from ssar.methods import options_class
 from ssar.methods.options import MethodOptions
 from ssar.options import Closed, NonNegative, Positive, Probability, option
 
-Modality = Literal["rgb", "tg"]
+Modality = Literal["rgb", "tg", "flow"]
 TGCodec = Literal["webp", "zlib", "jpeg"]
 
 # --- data -----------------------------------------------------------------------------------------
@@ -164,6 +164,11 @@ class ClipConfig(Closed):
 
     frames: Positive = option(8, about="frames per clip (T)", source="LTG §4.2")
     stride: Positive = option(8, about="distance between them in frames of the file", source="LTG §4.2")
+    short_videos: Literal["loop", "hold"] = option(
+        "loop",
+        about="a clip that is longer than its video starts over, or stays at the last frame",
+        source="LTG code loops, SVFormer's holds",
+    )
 
 
 class TemporalGradient(Closed):
@@ -175,13 +180,44 @@ class TemporalGradient(Closed):
     )
 
 
+class OpticalFlow(Closed):
+    """Optical flow from a frame to the next, mapped to bytes."""
+
+    algorithm: Literal["dis", "farneback", "raft"] = option(
+        "dis", about="OpenCV's DIS or Farneback, or torchvision's RAFT, whose weights must be at hand"
+    )
+    bound: float = option(20.0, about="displacement in pixels that is mapped to 0 and 255; more is cut off", gt=0)
+
+
 # --- augmentation ---------------------------------------------------------------------------------
 
 
-class WeakAugment(Closed):
-    """Resize, random resized crop, flip; shared by RGB and TG of one clip (LTG §4.2)."""
+class Colour(Closed):
+    """Photometric changes of a clip, the same for all its frames; gradients and flow are left alone."""
 
-    short_side: Positive = option(256, about="short side before cropping", source="LTG §4.2")
+    jitter: Probability = option(0.0, about="probability of brightness, contrast, saturation and hue jitter")
+    brightness: NonNegative = option(0.0, about="brightness is multiplied by 1 - x to 1 + x", le=1)
+    contrast: NonNegative = option(0.0, about="contrast is multiplied by 1 - x to 1 + x", le=1)
+    saturation: NonNegative = option(0.0, about="saturation is multiplied by 1 - x to 1 + x", le=1)
+    hue: NonNegative = option(0.0, about="hue is turned by -x to x of the full circle", le=0.5)
+    gray: Probability = option(0.0, about="probability of a grey clip")
+
+
+class WeakAugment(Closed):
+    """Crop, resize and flip; shared by RGB and TG of one clip (LTG §4.2)."""
+
+    crop: Literal["resized", "jitter", "squash", "centre"] = option(
+        "resized",
+        about="a box of random area and ratio; a random square after a random short side; a box of the frame's own "
+        "ratio, squashed; the centre",
+        source="LTG code; SlowFast, SVFormer; TimeBalance code; CMPL §3.3",
+    )
+    short_side: Positive = option(256, about="short side before cropping; the least one of `jitter`", source="LTG §4.2")
+    short_side_max: Positive | None = option(None, about="jitter: largest short side", source="SlowFast: 320")
+    factor: tuple[float, float] = option(
+        (0.5, 1.0), about="squash: range of the box's sides as shares of the frame's", source="TimeBalance code"
+    )
+    colour: Colour | None = option(None, about="photometric changes of the weak view", source="TimeBalance §4.2")
     size: Positive = option(224, about="side of the square crop that the network sees", source="LTG §4.2")
     area: tuple[float, float] = option((0.08, 1.0), about="range of the crop's share of the area", source="LTG code")
     ratio: tuple[float, float] = option((0.75, 4 / 3), about="range of the crop's aspect ratio", source="LTG code")
@@ -201,11 +237,26 @@ class StrongAugment(Closed):
     cutout: NonNegative = option(
         0.0, about="side of an extra cutout as a share of the crop's side; 0 is none", source="CMPL §4.1", lt=1
     )
+    crop: Literal["shared", "own"] = option(
+        "shared", about="the strong view's crop and flip are those of the weak view, or drawn anew", source="LTG code"
+    )
+    colour: Colour | None = option(None, about="photometric changes on top", source="ACL+MTL §4.2")
+    channel_dropout: Probability = option(
+        0.0, about="probability with which each channel of a strong clip is set to zero", source="SVFormer code"
+    )
 
 
 class Augment(Closed):
     weak: WeakAugment = option(WeakAugment(), about="weak augmentation")
+    unlabelled: WeakAugment | None = option(
+        None,
+        about="weak augmentation of unlabelled clips where it is not that of the labelled ones",
+        source="CMPL §3.3",
+    )
     strong: StrongAugment = option(StrongAugment(), about="strong augmentation")
+    windows: Literal["own", "shared"] = option(
+        "own", about="whether the clips of one video have crops and flips of their own", source="undefined"
+    )
     mean: tuple[float, float, float] = option(
         (123.675, 116.28, 103.53), about="RGB mean in 0..255", source="LTG code: ImageNet"
     )
@@ -217,9 +268,27 @@ class Augment(Closed):
 # --- network --------------------------------------------------------------------------------------
 
 
-class ModelConfig(Closed):
-    """A 3D residual network (LTG Table 4; CMPL Table A4 and TimeBalance are data, too)."""
+class ViT(Closed):
+    """A video transformer with divided space-time attention (TimeSformer)."""
 
+    dim: Positive = option(768, about="width of a token: 384 is ViT-S, 768 ViT-B")
+    depth: Positive = option(12, about="number of blocks")
+    heads: Positive = option(12, about="attention heads: 6 is ViT-S, 12 ViT-B")
+    patch: Positive = option(16, about="side of a patch in pixels")
+    size: Positive = option(224, about="side of the frames that the spatial embedding is made for")
+    frames: Positive = option(8, about="frames that the temporal embedding is made for")
+    mlp_ratio: float = option(4.0, about="hidden width of a block's MLP, times `dim`", gt=0)
+    drop_path: Probability = option(0.0, about="drop path of the last block; linear from 0 at the first")
+    pretrained: str | None = option(
+        None, about="image weights: a file, or `timm:` and a model's name; none: from scratch", source="TimeSformer"
+    )
+
+
+class ModelConfig(Closed):
+    """A 3D residual network (LTG Table 4; CMPL Table A4 and TimeBalance are data, too), or a video transformer."""
+
+    arch: Literal["resnet3d", "timesformer"] = option("resnet3d", about="kind of network")
+    vit: ViT = option(ViT(), about="the transformer, for `arch: timesformer`, which reads `dropout` besides")
     depth: Literal[10, 18, 34, 50] = option(18, about="number of weighted layers", source="LTG Table 4")
     width: float = option(1.0, about="multiplier of every stage's channels", source="CMPL §4.3", gt=0)
     stem_kernel: tuple[int, int, int] = option((3, 7, 7), about="first convolution (t, h, w)", source="LTG Table 4")
@@ -281,6 +350,11 @@ class TrainConfig(Closed):
     precise_bn: int = option(
         0, about="batches over which BN statistics are averaged after training; 0 is off", source="LTG Table 3f", ge=0
     )
+    record_epochs: NonNegative = option(
+        0.0,
+        about="epochs between two records of the pseudo-labels of all unlabelled videos; 0 is none",
+        source="CMPL Figure 6: 10",
+    )
     ema: Probability = option(0.0, about="decay of averaged weights, which are then evaluated; 0 is none")
 
     @model_validator(mode="after")
@@ -297,6 +371,13 @@ class TrainConfig(Closed):
 # --- a run ----------------------------------------------------------------------------------------
 
 
+class UnlabelledSource(Closed):
+    """Another dataset whose training videos are the unlabelled ones (CMPL Table A1)."""
+
+    dataset: str = option(about="name of a file in config/datasets")
+    data: DataIdentity = option(DataIdentity(), about="see RunConfig.data")
+
+
 class RunConfig(Closed):
     """Everything that decides a run's weights. Its canonical JSON is the training rule's only parameter."""
 
@@ -306,7 +387,12 @@ class RunConfig(Closed):
     data: DataIdentity = option(about="the dataset's options that change what is trained on (not its location)")
     labels: LabelsConfig = option(about="label protocol")
     seed: int = option(0, about="training seed", ge=0)
-    clip: ClipConfig = option(ClipConfig(), about="clip sampling")
+    unlabelled: UnlabelledSource | None = option(
+        None, about="where the unlabelled videos come from, if not from `dataset`", source="CMPL Table A1"
+    )
+    upstream: dict[str, str] = option({}, about="ids of the runs that this one starts or learns from, by role")
+    clip: ClipConfig = option(ClipConfig(), about="clip sampling: the clips of the evaluated network")
+    flow: OpticalFlow = option(OpticalFlow(), about="optical flow")
     tg: TemporalGradient = option(TemporalGradient(), about="temporal gradient")
     augment: Augment = option(Augment(), about="augmentation")
     model: ModelConfig = option(ModelConfig(), about="network")

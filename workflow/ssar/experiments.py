@@ -23,6 +23,10 @@ class Experiment(Closed):
     about: str = option(about="what the variant shows")
     base: str | None = option(None, about="a named variant of the method's yaml to start from, e.g. as-released")
     set: dict[str, Any] = option({}, about="differences, with dotted or nested keys")
+    needs: dict[str, str] = option(
+        {}, about="variants whose runs of the same setting and seed this one starts or learns from, by role"
+    )
+    seed_offset: int = option(0, about="added to the seeds: an independent repeat of another variant", ge=0)
 
 
 class Experiments(Closed):
@@ -87,6 +91,28 @@ def load_paper(name: str) -> Paper:
     }
     paper = Paper(name, file, declared, tables, figures)
     unknown = sorted({variant for variant, _ in paper.wanted()} - set(declared.experiments))
+    problems = [
+        f"key `experiments.{variant}.needs.{role}`: there is no variant `{wanted}`"
+        for variant, experiment in declared.experiments.items()
+        for role, wanted in experiment.needs.items()
+        if wanted not in declared.experiments
+    ]
+    problems += [f"key `experiments.{variant}.needs`: {' -> '.join(circle)}" for variant, circle in _circles(declared)]
+    if problems:
+        raise UserError.of(f"{file} has mistakes:", problems)
     if unknown:
         raise UserError(f"{folder}: tables or figures name variants that {file} lacks: {', '.join(unknown)}")
     return paper
+
+
+def _circles(declared: Experiments) -> Iterator[tuple[str, list[str]]]:
+    """Variants that need themselves, with the way round."""
+    for start in declared.experiments:
+        ways = [[start]]
+        while ways:
+            way = ways.pop()
+            for wanted in declared.experiments[way[-1]].needs.values():
+                if wanted == start:
+                    yield start, [*way, wanted]
+                elif wanted in declared.experiments and wanted not in way:
+                    ways.append([*way, wanted])

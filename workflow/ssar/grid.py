@@ -13,11 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ssar.checks import PER_CLASS, PERCENT, protocol_problems, run_problems
+from ssar.checks import PER_CLASS, PERCENT, protocol_problems, role_problems, run_problems
 from ssar.config import DataIdentity, DatasetConfig, ListFile, RunConfig, canonical, digest, run_model
 from ssar.errors import UserError
 from ssar.experiments import Experiment, Paper, load_paper
 from ssar.layers import Layer, validate
+from ssar.methods import options_class
 from ssar.paths import Paths, sign_slug
 from ssar.project import CONFIG, Project, Setting, dataset_layers, dataset_names, load_project
 from ssar.yamlfile import read_yaml
@@ -118,8 +119,7 @@ class Grid:
         """What stands for a paper's setting (`dataset.labels`) at this scale; None when nothing does."""
         if self.project.settings is not None:
             return self.project.settings.get(name)
-        dataset, _, labels = name.partition(".")
-        return Setting(dataset=dataset, labels=labels)
+        return Setting.named(name)
 
     # --- runs ---------------------------------------------------------------------------------
 
@@ -137,13 +137,24 @@ class Grid:
         if setting is None or key in self._selected:
             return
         self._selected[key] = []
+        experiment = paper.experiments[variant]
+        for wanted in experiment.needs.values():
+            self._collect(paper, wanted, name)
         try:
             dataset = self.dataset(setting.dataset)
             problems = list(protocol_problems(setting.dataset, dataset, setting.labels))
             if not problems:
                 base = self._validated(paper, variant, name, setting, dataset)
-                problems = [f"{paper.file}, variant `{variant}`: {problem}" for problem in run_problems(base, dataset)]
-                self._selected[key] = [self._seeded(base, seed) for seed in self.project.seeds]
+                found = [*run_problems(base, dataset), *role_problems(base, experiment.needs)]
+                problems = [f"{paper.file}, variant `{variant}`: {problem}" for problem in found]
+                needed = {role: self.select(paper.name, wanted, name) for role, wanted in experiment.needs.items()}
+                if all(needed.values()):  # else there is a mistake in one of them, which is told there
+                    self._selected[key] = [
+                        self._seeded(
+                            base, seed + experiment.seed_offset, {role: runs[i] for role, runs in needed.items()}
+                        )
+                        for i, seed in enumerate(self.project.seeds)
+                    ]
         except UserError as error:
             problems = str(error).splitlines()[1:] or [str(error)]
             problems = [problem.removeprefix("  - ") for problem in problems]
@@ -152,15 +163,21 @@ class Grid:
     def _validated(self, paper: Paper, variant: str, name: str, setting: Setting, dataset: DatasetConfig) -> RunConfig:
         experiment = paper.experiments[variant]
         layers = list(self._layers(paper, variant, experiment, name))
+        # without labels all protocols are one, and share their runs
+        supervised = options_class(experiment.method).needs_labelled
+        protocol = setting.labels if supervised else "all"
         fixed: dict[str, Any] = {
             "method": experiment.method,
             "dataset": setting.dataset,
-            "data": data_identity(dataset, setting.labels).model_dump(exclude_defaults=True),
+            "data": data_identity(dataset, protocol).model_dump(exclude_defaults=True),
             "labels": {
-                "protocol": setting.labels,
-                "unlabelled_includes_labelled": setting.unlabelled_includes_labelled,
+                "protocol": protocol,
+                "unlabelled_includes_labelled": setting.unlabelled_includes_labelled if supervised else True,
             },
         }
+        if setting.unlabelled is not None:
+            other = data_identity(self.dataset(setting.unlabelled), "all").model_dump(exclude_defaults=True)
+            fixed["unlabelled"] = {"dataset": setting.unlabelled, "data": other}
         layers.insert(0, Layer(fixed, paper.file))
         return validate(run_model(experiment.method), layers, f"variant `{variant}` of {paper.name} has mistakes:")
 
@@ -188,9 +205,11 @@ class Grid:
                 )
                 yield Layer(self.project.overrides[scope], where, ("overrides", scope), dotted=True)
 
-    def _seeded(self, base: RunConfig, seed: int) -> Run:
+    def _seeded(self, base: RunConfig, seed: int, upstream: Mapping[str, Run]) -> Run:
         draw = seed if is_drawn(base.labels.protocol) else 0
-        config = base.model_copy(update={"seed": seed, "labels": base.labels.model_copy(update={"draw": draw})})
+        labels = base.labels.model_copy(update={"draw": draw})
+        needed = {role: run.id for role, run in upstream.items()}
+        config = base.model_copy(update={"seed": seed, "labels": labels, "upstream": needed})
         canon = canonical(config)
         run_id = f"{config.dataset}.{config.labels.protocol}.{config.method}.s{seed}.{digest(canon)}"
         run = self.runs.setdefault(run_id, Run(run_id, config, canon))
@@ -199,6 +218,18 @@ class Grid:
         return run
 
     # --- what a target needs ------------------------------------------------------------------
+
+    def upstream(self, run: RunConfig) -> dict[str, str]:
+        """The files that other runs make for this one, by role.
+
+        `scores` is no run: it is computed from the networks that the two teachers were before they were fine-tuned
+        (TimeBalance Algorithm 1, line 16).
+        """
+        files = {role: self.paths.run(run_id, "model.pt") for role, run_id in run.upstream.items()}
+        if "scores" in run.options.roles:
+            teachers = [self.runs[run.upstream[role]].config for role in ("invariant", "distinctive")]
+            files["scores"] = self.paths.scores(*(teacher.upstream["init"] for teacher in teachers))
+        return files
 
     def views(self, paper: str) -> str:
         """The slug of the evaluation protocol that a paper's tables use at this scale."""

@@ -26,6 +26,10 @@ class Paths:
         """A file of one run: model.pt, curves.csv, run.json."""
         return f"{self.results}/runs/{run}/{name}"
 
+    def scores(self, first: str, second: str) -> str:
+        """Temporal similarities of all training videos under two pretrained networks (TimeBalance Eq. 5, 6)."""
+        return f"{self.results}/scores/{first}+{second}/similarity.npz"
+
     def state(self, run: str) -> str:
         """The folder of resume checkpoints, undeclared so that Snakemake does not delete them."""
         return f"{self.results}/state/{run}"

@@ -24,6 +24,17 @@ class Setting(Closed):
     dataset: str = option(about="name of a dataset")
     labels: str = option(about="all, per-class-N, percent-P, or one of the dataset's published protocols")
     unlabelled_includes_labelled: bool = option(True, about="whether labelled videos are also unlabelled ones")
+    unlabelled: str | None = option(None, about="another dataset whose training videos are the unlabelled ones")
+
+    @classmethod
+    def named(cls, name: str) -> Setting:
+        """`dataset.labels`, or `dataset.labels+dataset` with unlabelled videos of another one."""
+        own, _, other = name.partition("+")
+        dataset, _, labels = own.partition(".")
+        return cls(dataset=dataset, labels=labels, unlabelled=other or None)
+
+    def __str__(self) -> str:
+        return f"{self.dataset}.{self.labels}" + (f"+{self.unlabelled}" if self.unlabelled else "")
 
 
 class JobResources(Closed):

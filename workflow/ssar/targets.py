@@ -6,9 +6,11 @@ import json
 import os
 from pathlib import Path
 
-from ssar.config import DatasetConfig, canonical
+from ssar.config import DatasetConfig, LabelsConfig, canonical
 from ssar.errors import UserError
 from ssar.grid import Grid, Run
+from ssar.methods import METHODS, options_class
+from ssar.methods.options import Stage
 from ssar.project import JobResources
 
 
@@ -17,12 +19,19 @@ def resources(job: JobResources) -> dict[str, int]:
     return {"mem_mb": job.mem_mb, "runtime": job.runtime} | ({"gpu": job.gpu} if job.gpu else {})
 
 
+WHOLE = ("all", 0)
+"""Protocol and draw of a dataset that serves as another one's unlabelled videos."""
+
+
 class Targets:
     """The grid as Snakemake's rules ask for it. Arguments are wildcard values."""
 
     def __init__(self, grid: Grid) -> None:
         self.grid, self.paths, self.project = grid, grid.paths, grid.project
-        self.splits = {run.split_key: run.config for run in grid.runs.values()}
+        self.splits = {run.split_key: run.config.labels for run in grid.runs.values()}
+        for run in grid.runs.values():
+            if run.config.unlabelled is not None:
+                self.splits.setdefault((run.config.unlabelled.dataset, *WHOLE), LabelsConfig(protocol=WHOLE[0]))
         self.stores = {
             (run.config.dataset, store): run.config for run in grid.runs.values() if (store := grid.store(run.config))
         }
@@ -57,7 +66,7 @@ class Targets:
         if key not in self.splits:
             known = sorted(f"{protocol}.d{draw}" for name, protocol, draw in self.splits if name == dataset)
             raise UserError(f"no run uses the split {protocol}.d{draw} of {dataset}; used: {', '.join(known)}")
-        return canonical(self.splits[key].labels)
+        return canonical(self.splits[key])
 
     def store_json(self, dataset: str, interval: str, sign: str) -> str:
         """The temporal gradient of a store, as canonical JSON."""
@@ -90,6 +99,28 @@ class Targets:
     def run_root(self, run_id: str) -> str:
         return self.video_root(self.run(run_id).config.dataset)
 
+    def stage(self, name: Stage) -> str:
+        """A regular expression of the ids of all runs that a training rule makes."""
+        methods = "|".join(method for method, known in METHODS.items() if known.options.stage == name)
+        return rf"[^./]+\.[^/]+\.(?:{methods})\.s\d+\.[0-9a-f]+"
+
+    def upstream(self, run_id: str) -> list[str]:
+        """The files of other runs that training reads."""
+        return list(self.grid.upstream(self.run(run_id).config).values())
+
+    def upstream_roles(self, run_id: str) -> list[str]:
+        """The same as `role=file`."""
+        return [f"{role}={path}" for role, path in self.grid.upstream(self.run(run_id).config).items()]
+
+    def unlabelled(self, run_id: str) -> list[str]:
+        """The split of the dataset that unlabelled videos come from, if it is another one."""
+        other = self.run(run_id).config.unlabelled
+        return [self.paths.split(other.dataset, *WHOLE)] if other else []
+
+    def unlabelled_root(self, run_id: str) -> list[str]:
+        other = self.run(run_id).config.unlabelled
+        return [self.video_root(other.dataset)] if other else []
+
     # --- results ------------------------------------------------------------------------------
 
     def default(self) -> list[str]:
@@ -99,6 +130,8 @@ class Targets:
     def ablation(self, paper: str, variant: str) -> list[str]:
         """The metrics of one variant in its paper's ablation setting, one per seed."""
         self._known(paper, variant)
+        if options_class(self.grid.papers[paper].experiments[variant].method).stage == "pretrain_teacher":
+            raise UserError(f"variant {variant} of {paper} is self-supervised: it has no classifier to evaluate")
         found = self.grid.results(paper, variant, self.grid.papers[paper].declared.ablation_setting)
         if not found:
             setting = self.grid.papers[paper].declared.ablation_setting
@@ -131,7 +164,7 @@ class Targets:
         value = {
             "spec": declared.model_dump(mode="json"),
             "cells": cells,
-            "settings": {key: f"{s.dataset}.{s.labels}" if s else None for key, s in settings.items()},
+            "settings": {key: str(s) if s else None for key, s in settings.items()},
             "note": self.project.note,
             "views": self.grid.views(paper),
             "seeds": len(self.project.seeds),

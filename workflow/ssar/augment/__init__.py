@@ -4,7 +4,7 @@ A clip's views depend on its sample's seed alone, not on the batch that it is in
 one clip share their weak view: the same crop, the same flip (LTG §4.2).
 """
 
-from ssar.augment.augmenter import Augmenter, WeakClips
+from ssar.augment.augmenter import Augmenter, Draw
 from ssar.augment.batch import make_batch
 
-__all__ = ["Augmenter", "WeakClips", "make_batch"]
+__all__ = ["Augmenter", "Draw", "make_batch"]

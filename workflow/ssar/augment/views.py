@@ -1,6 +1,8 @@
-"""Test-time crops: resize the short side, then cut squares along the longer side."""
+"""Test-time crops: squares along the longer side of a resized clip, or around its centre at several scales."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -48,3 +50,18 @@ def crops(frames: Tensor | np.ndarray, size: int, count: int, short_side: int | 
 def centre(frames: Tensor | np.ndarray, size: int, short_side: int | None = None) -> Tensor:
     """The centre crop of `crops`: uint8 (T, H, W, 3) to uint8 (T, 3, size, size)."""
     return crops(frames, size, 1, short_side)[0]
+
+
+def scales(frames: Tensor | np.ndarray, size: int, factors: Sequence[float]) -> Tensor:
+    """Centre squares of several sizes: uint8 (T, H, W, 3) to uint8 (len(factors), T, 3, size, size).
+
+    A square's side is the factor times the short side, at the least one pixel; it is cut before it is resized, once.
+    """
+    clip = torch.as_tensor(frames).permute(0, 3, 1, 2)
+    height, width = clip.shape[-2:]
+    cut = []
+    for factor in factors:
+        side = max(1, round(factor * min(height, width)))
+        top, left = (height - side) // 2, (width - side) // 2
+        cut.append(resize(clip[..., top : top + side, left : left + side], size, size))
+    return torch.stack(cut)

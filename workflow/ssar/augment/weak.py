@@ -34,9 +34,39 @@ class WeakDraw(NamedTuple):
 
 def draw(height: int, width: int, config: WeakAugment, rng: np.random.Generator) -> WeakDraw:
     """Draw the crop of frames of this native size, and the flip."""
-    resized = short_side_size(height, width, config.short_side)
-    box = _native(_random_box(*resized, config, rng), resized, (height, width))
+    box = _BOXES[config.crop](height, width, config, rng)
     return WeakDraw(box, bool(rng.random() < config.flip))
+
+
+def _resized(height: int, width: int, config: WeakAugment, rng: np.random.Generator) -> Box:
+    """A box of random area and aspect ratio of the frame with the given short side (LTG §4.2)."""
+    resized = short_side_size(height, width, config.short_side)
+    return _native(_random_box(*resized, config, rng), resized, (height, width))
+
+
+def _jitter(height: int, width: int, config: WeakAugment, rng: np.random.Generator) -> Box:
+    """A square at a random place of the frame whose short side is random, too (SlowFast, SVFormer)."""
+    short = int(rng.integers(config.short_side, (config.short_side_max or config.short_side) + 1))
+    resized = short_side_size(height, width, max(short, config.size))
+    top, left = (int(rng.integers(0, side - config.size + 1)) for side in resized)
+    return _native(Box(top, left, config.size, config.size), resized, (height, width))
+
+
+def _squash(height: int, width: int, config: WeakAugment, rng: np.random.Generator) -> Box:
+    """A box of the frame's own aspect ratio, which resizing then makes square (TimeBalance code)."""
+    factor = rng.uniform(*config.factor)
+    h, w = max(1, round(height * factor)), max(1, round(width * factor))
+    return Box(int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1)), h, w)
+
+
+def _centre(height: int, width: int, config: WeakAugment, rng: np.random.Generator) -> Box:
+    """The square around the centre of the frame with the given short side (CMPL §3.3)."""
+    resized = short_side_size(height, width, max(config.short_side, config.size))
+    top, left = ((side - config.size) // 2 for side in resized)
+    return _native(Box(top, left, config.size, config.size), resized, (height, width))
+
+
+_BOXES = {"resized": _resized, "jitter": _jitter, "squash": _squash, "centre": _centre}
 
 
 def _random_box(height: int, width: int, config: WeakAugment, rng: np.random.Generator) -> Box:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssar.config import RunConfig, TemporalGradient
+from ssar.config import OpticalFlow, RunConfig, TemporalGradient
 from ssar.data.cache import CachedReader, FrameCache
 from ssar.data.reader import Reader, open_video
 from ssar.data.temporal_gradient import read_with_gradient
@@ -22,18 +22,20 @@ class ClipTask(NamedTuple):
     """Which frames of which video; `seed`, `label` and `number` travel along for whoever asked."""
 
     video: str  # path relative to the video root
-    indices: np.ndarray  # (T,) int64
+    indices: np.ndarray  # (T,) int64; the clips of a video stand one after the other
     label: int = 0
     number: int = 0  # place of the video in its list
     seed: int = 0
     length: int = 0  # frames of the video that decode, for the cache
+    root: Path | None = None  # folder of the video, if it is not the decoder's
 
 
 class Clip(NamedTuple):
-    """Decoded frames and temporal gradients at the same indices, each uint8 (T, H, W, 3); None: not asked for."""
+    """Frames, temporal gradients and optical flow at the same indices, each uint8 (T, H, W, 3); None: not asked for."""
 
     frames: Tensor | None
     tg: Tensor | None
+    flow: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class ClipDecoder:
     rgb: bool = True
     tg: TemporalGradient | None = None  # None: no gradients
     store: TGStore | None = None  # None: gradients are computed from the decoded frames
+    flow: OpticalFlow | None = None  # None: no optical flow
     cache: FrameCache | None = None
 
     def _stored(self, task: ClipTask) -> np.ndarray | None:
@@ -64,28 +67,45 @@ class ClipDecoder:
 
     def _open(self, task: ClipTask) -> Reader:
         def read() -> Reader:
-            return open_video(self.root / task.video, self.reader, self.short_side)
+            return open_video(path, self.reader, self.short_side)
 
-        return read() if self.cache is None else CachedReader(self.cache, task.video, task.length, read)
+        path = (task.root or self.root) / task.video
+        return read() if self.cache is None else CachedReader(self.cache, str(path), task.length, read)
+
+    @property
+    def lookahead(self) -> int:
+        """Frames that a video must have after each one that is asked for."""
+        return max(self.tg.interval if self.tg else 0, 1 if self.flow else 0)
 
     def __call__(self, task: ClipTask) -> Clip:
         stored = self._stored(task)
-        if not self.rgb and stored is not None:
+        if not self.rgb and self.flow is None and stored is not None:
             return Clip(None, torch.from_numpy(stored))
         reader = self._open(task)
+        flow = None
         try:
             if self.tg is None or stored is not None:
-                frames, tg = reader.frames(task.indices.tolist()), stored
+                tg = stored
+                frames = None if self.flow else reader.frames(task.indices.tolist())
             else:
                 frames, tg = read_with_gradient(reader, task.indices, self.tg.interval, self.tg.sign)
+            if self.flow is not None:
+                from ssar.data.optical_flow import read_with_flow  # OpenCV, which most runs never need
+
+                frames, flow = read_with_flow(reader, task.indices, self.flow)
         finally:
             reader.close()
+        assert frames is not None
         if tg is not None and tg.shape != frames.shape:
             raise UserError(
                 f"{task.video}: stored temporal gradients are {tg.shape[2]}x{tg.shape[1]} pixels, but frames "
                 f"{frames.shape[2]}x{frames.shape[1]}; the video or the decoder has changed: extract them anew"
             )
-        return Clip(torch.from_numpy(frames) if self.rgb else None, None if tg is None else torch.from_numpy(tg))
+        return Clip(torch.from_numpy(frames) if self.rgb else None, _tensor(tg), _tensor(flow))
+
+
+def _tensor(frames: np.ndarray | None) -> Tensor | None:
+    return None if frames is None else torch.from_numpy(frames)
 
 
 def run_decoder(
@@ -101,4 +121,6 @@ def run_decoder(
     if tg and store:
         store.check(config.tg, config.data.tg_codec, config.data.decode_short_side)
     cache = FrameCache(cache_mb * 2**20) if cache_mb else None
-    return ClipDecoder(video_root, reader, config.data.decode_short_side, "rgb" in modalities, tg, store, cache)
+    flow = config.flow if "flow" in modalities else None
+    rgb = "rgb" in modalities
+    return ClipDecoder(video_root, reader, config.data.decode_short_side, rgb, tg, store, flow, cache)

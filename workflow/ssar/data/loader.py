@@ -7,8 +7,8 @@ of an optimiser step over all devices and micro-batches; micro-batch a of device
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +19,12 @@ from torch import Tensor
 
 from ssar.config import ClipConfig, RunConfig
 from ssar.data.clips import Clip, ClipDecoder, ClipTask, run_decoder
-from ssar.data.sampling import train_indices
+from ssar.data.sampling import MAIN, window_indices
 from ssar.data.seeds import Purpose, derived_seed, generator
 from ssar.data.tg_store import TGStore
 from ssar.data.workers import in_order
 from ssar.errors import UserError
+from ssar.methods.options import Window
 from ssar.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class RawBatch:
     label: Tensor  # (B,) int64 true labels
     video: Tensor  # (B,) int64 places in the split's list of the stream
     seed: Tensor  # (B,) int64 seed of the sample's augmentation
+    flow: list[Tensor] | None = None  # each uint8 (T, H, W, 3), at the same indices; None: it reads no optical flow
+    windows: Mapping[str, int] = field(default_factory=dict)  # frames of each clip of a video, in their order in T
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,12 @@ class Stream:
     videos: Sequence[Video]
     batch: int  # clips per device and micro-batch
     seed: int  # the run's
+    windows: tuple[Window, ...] = ()  # clips of a video beside the main one
+    root: Path | None = None  # folder of the videos, if it is not the decoder's
+
+    def frames(self, clip: ClipConfig) -> dict[str, int]:
+        """Frames of each clip of a video, in the order in which they are decoded."""
+        return {MAIN: clip.frames} | {window.name: window.frames for window in self.windows}
 
     def sample(self, position: int, clip: ClipConfig, lookahead: int) -> ClipTask:
         """What to decode at a position: a pure function of (seed, stream, position)."""
@@ -60,9 +69,11 @@ class Stream:
         number = int(_order(self.seed, stream, turn, len(self.videos))[place])
         video = self.videos[number]
         rng = generator(Purpose.CLIP, self.seed, stream, position)
-        indices = train_indices(video.frames, clip.frames, clip.stride, rng, lookahead)
+        main = Window(MAIN, clip.frames, clip.stride)
+        parts = window_indices(video.frames, main, self.windows, rng, lookahead, clip.short_videos)
         seed = derived_seed(Purpose.SAMPLE, self.seed, stream, position)
-        return ClipTask(video.path, indices, video.label, number, seed, video.frames)
+        indices = np.concatenate(list(parts.values()))
+        return ClipTask(video.path, indices, video.label, number, seed, video.frames, self.root)
 
 
 @lru_cache(maxsize=8)
@@ -97,7 +108,7 @@ class ClipLoader:
     @property
     def lookahead(self) -> int:
         """Frames that a clip's last frame must have after it."""
-        return self.decoder.tg.interval if self.decoder.tg else 0
+        return self.decoder.lookahead
 
     def batches(
         self, steps: range, accumulation: int = 1, devices: int = 1, rank: int = 0
@@ -116,7 +127,9 @@ class ClipLoader:
         )
         try:
             for _ in range(len(steps) * accumulation):
-                yield {s.name: _collate([next(results) for _ in range(s.batch)]) for s in self.streams}
+                yield {
+                    s.name: _collate([next(results) for _ in range(s.batch)], s.frames(self.clip)) for s in self.streams
+                }
         finally:
             results.close()
 
@@ -129,17 +142,23 @@ class ClipLoader:
                         yield stream.sample(position, self.clip, self.lookahead)
 
 
-def _collate(samples: list[tuple[ClipTask, Clip]]) -> RawBatch:
+def _collate(samples: list[tuple[ClipTask, Clip]], windows: Mapping[str, int]) -> RawBatch:
     tasks, clips = zip(*samples, strict=True)
-    frames = [clip.frames for clip in clips]
-    tg = [clip.tg for clip in clips]
     return RawBatch(
-        frames=None if frames[0] is None else frames,
-        tg=None if tg[0] is None else tg,
+        frames=_all([clip.frames for clip in clips]),
+        tg=_all([clip.tg for clip in clips]),
         label=torch.tensor([task.label for task in tasks]),
         video=torch.tensor([task.number for task in tasks]),
         seed=torch.tensor([task.seed for task in tasks]),
+        flow=_all([clip.flow for clip in clips]),
+        windows=windows,
     )
+
+
+def _all(frames: list[Tensor | None]) -> list[Tensor] | None:
+    """The frames of all samples, or None where they were not asked for."""
+    found = [part for part in frames if part is not None]
+    return found or None
 
 
 def training_batches(
@@ -154,22 +173,31 @@ def training_batches(
     devices: int = 1,
     rank: int = 0,
     pin_memory: bool = False,
+    unlabelled_root: Path | None = None,
 ) -> Iterator[dict[str, RawBatch | None]]:
-    """The micro-batches of one device for some optimiser steps: {"labelled": RawBatch, "unlabelled": RawBatch or None}.
+    """The micro-batches of one device for some optimiser steps: {"labelled": RawBatch or None, "unlabelled": the same}.
 
-    What a method does not read is not decoded: "unlabelled" is None where it learns from labelled clips alone.
+    What a method does not read is not decoded: "unlabelled" is None where it learns from labelled clips alone,
+    "labelled" where it is self-supervised. `unlabelled_root`: where the unlabelled videos are of another dataset.
     `store` is None where gradients are computed at decoding. A run resumes at step t with ``range(t, end)``.
 
     Raises UserError for an empty stream, a store of other gradients, videos too short for a gradient (all of these at
     the call), and a video that does not decode, hangs or takes its process down (when its batch is due).
     """
-    streams = [Stream("labelled", split.labelled, config.train.labelled, config.seed)]
-    if config.options.needs_unlabelled:
-        streams.append(Stream("unlabelled", split.unlabelled, config.train.unlabelled, config.seed))
-    modalities = config.options.modalities
-    decoder = run_decoder(config, video_root, store, runtime.reader, modalities, runtime.cache_mb)
-    loader = ClipLoader(decoder, tuple(streams), config.clip, runtime, pin_memory)
-    return ({"unlabelled": None, **batch} for batch in loader.batches(steps, accumulation, devices, rank))
+    options, train, clip = config.options, config.train, config.clip
+    streams = []
+    if options.needs_labelled:
+        windows = options.windows("labelled", clip.frames, clip.stride)
+        streams.append(Stream("labelled", split.labelled, train.labelled, config.seed, windows))
+    if options.needs_unlabelled:
+        windows = options.windows("unlabelled", clip.frames, clip.stride)
+        stream = Stream("unlabelled", split.unlabelled, train.unlabelled, config.seed, windows, unlabelled_root)
+        streams.append(stream)
+    decoder = run_decoder(config, video_root, store, runtime.reader, options.modalities, runtime.cache_mb)
+    loader = ClipLoader(decoder, tuple(streams), clip, runtime, pin_memory)
+    return (
+        {"labelled": None, "unlabelled": None, **batch} for batch in loader.batches(steps, accumulation, devices, rank)
+    )
 
 
 def precise_bn_batches(
@@ -188,7 +216,9 @@ def precise_bn_batches(
 
     Of the unlabelled stream's batch size; of the labelled videos where the protocol has no unlabelled ones.
     """
-    stream = Stream("precise_bn", split.unlabelled or split.labelled, config.train.unlabelled, config.seed)
+    # videos of another dataset are not what the network is evaluated on
+    videos = split.labelled if config.unlabelled else split.unlabelled or split.labelled
+    stream = Stream("precise_bn", videos, config.train.unlabelled, config.seed)
     decoder = run_decoder(config, video_root, store, runtime.reader, frozenset({config.options.test_modality}))
     loader = ClipLoader(decoder, (stream,), config.clip, runtime, pin_memory)
     return (batch[stream.name] for batch in loader.batches(range(count), 1, devices, rank))

@@ -17,6 +17,11 @@ class Purpose(IntEnum):
     STRONG_RGB = 4
     STRONG_TG = 5
     SIGNS = 6
+    STRONG_FLOW = 7
+    STRONG_CROP = 8
+    WEAK_COLOUR = 9
+    STRONG_COLOUR = 10
+    CHANNELS = 11
 
 
 def generator(purpose: Purpose, *words: int) -> np.random.Generator:

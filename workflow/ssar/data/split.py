@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,9 +32,11 @@ class Split:
     """The rows of a split file, in the order of their paths."""
 
     table: pd.DataFrame
+    elsewhere: Sequence[Video] | None = None
+    """Unlabelled videos of another dataset; their classes are not this one's, so their label is -1."""
 
-    def _videos(self, flag: str) -> list[Video]:
-        rows = self.table[self.table[flag] == 1]
+    def _videos(self, *flags: str) -> list[Video]:
+        rows = self.table[(self.table[list(flags)] == 1).any(axis=1)]
         return [
             Video(path, int(label), int(frames))
             for path, label, frames in zip(rows["path"], rows["label"], rows["frames"], strict=True)
@@ -47,7 +50,12 @@ class Split:
     @cached_property
     def unlabelled(self) -> list[Video]:
         """The training videos that a method sees without labels."""
-        return self._videos("unlabelled")
+        return self._videos("unlabelled") if self.elsewhere is None else list(self.elsewhere)
+
+    @cached_property
+    def training(self) -> list[Video]:
+        """All training videos, as another dataset's unlabelled ones: without their labels."""
+        return [video._replace(label=-1) for video in self._videos("labelled", "unlabelled")]
 
     @cached_property
     def test(self) -> list[Video]:

@@ -27,6 +27,7 @@ from ssar.engine.objective import Objective, Sealed, weighted_sum
 from ssar.engine.plan import Plan
 from ssar.engine.randomness import reseed, step_seed
 from ssar.engine.reading import Pending, Queued
+from ssar.engine.record import Recorder
 from ssar.engine.schedule import Schedule
 from ssar.methods.base import Batch, Method
 from ssar.progress import Meter
@@ -55,9 +56,10 @@ class Loop:
         checkpoints: Checkpoints,
         curves: Curves,
         interrupt: Interrupt,
+        recorder: Recorder | None = None,
     ) -> None:
         self.fabric, self.method, self.config, self.plan = fabric, method, config, plan
-        self.checkpoints, self.interrupt = checkpoints, interrupt
+        self.checkpoints, self.interrupt, self.recorder = checkpoints, interrupt, recorder
         self.objective, self.optimizer = fabric.setup(Objective(method), optim.build(config.optim, method))
         self.ema = exponential_average(method.predictor, config.train.ema) if config.train.ema > 0 else None
         self.schedule = Schedule(config.optim, plan.epochs)
@@ -85,6 +87,7 @@ class Loop:
             while self.step < self.plan.steps:
                 before, self.pending = self.pending, self._advance(source, prepare)
                 self.step += 1
+                self._end_interval()
                 # one process answers at once; several agree through the numbers that they exchange, a step later
                 requests: Sequence[float] = self._requests() if self.fabric.world_size == 1 else ()
                 if before is not None:
@@ -113,6 +116,8 @@ class Loop:
             with self.fabric.no_backward_sync(self.objective, enabled=micro < rounds - 1):
                 found = self.objective(Sealed(batch))
                 self.fabric.backward(weighted_sum(found, weights) / rounds)
+            if self.recorder is not None and self.method.predictions:
+                self.recorder.see(self.step, batch.video["unlabelled"], self.method.predictions)
             terms.append({name: term.detach() for name, term in found.items()})
             stats.append(dict(self.method.stats))
             videos.append(paths)
@@ -130,6 +135,12 @@ class Loop:
     def _mean(self, values: Tensor) -> Tensor:
         """The mean over processes."""
         return cast(Tensor, self.fabric.all_reduce(values, reduce_op="mean"))
+
+    def _end_interval(self) -> None:
+        """Let the recorder take a snapshot where the finished step ends one of its intervals."""
+        if self.recorder is not None:
+            before, after = self.plan.epoch(self.step - 1), self.plan.epoch(self.step)
+            self.recorder.end_step(before, after, last=self.step == self.plan.steps)
 
     def _end_epoch(self) -> None:
         """Let the plateau schedule see a finished epoch before the next one starts."""
@@ -163,13 +174,15 @@ class Loop:
     def save(self) -> None:
         """Write a checkpoint of the current step."""
         self._flush()
+        if self.recorder is not None:
+            self.recorder.merge()
         if self.fabric.is_global_zero:
             self.checkpoints.save(self.state_dict())
         self.saved = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next steps depend on, and the account so far."""
-        return {
+        state = {
             "step": self.step,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.optimizer.state_dict(),
@@ -179,6 +192,7 @@ class Loop:
             "account": self.account.state_dict(),
             "record": self.record,
         }
+        return state if self.recorder is None else state | {"recorder": self.recorder.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
@@ -190,3 +204,6 @@ class Loop:
             self.ema.load_state_dict(state["ema"])
         self.schedule.load_state_dict(state["schedule"])
         self.account.load_state_dict(state["account"])
+        # a state of before the record was asked for has none
+        if self.recorder is not None and "recorder" in state:
+            self.recorder.load_state_dict(state["recorder"])

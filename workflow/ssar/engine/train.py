@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from ssar import __version__
 from ssar.augment import Augmenter, make_batch
+from ssar.augment.augmenter import MODALITIES
 from ssar.augment.views import centre
 from ssar.config import RunConfig, canonical, digest
 from ssar.data.loader import RawBatch, precise_bn_batches, training_batches
@@ -47,9 +50,17 @@ class Feed:
     """The training data of one process: decoded by the loader, augmented on the device."""
 
     def __init__(
-        self, config: RunConfig, split: Split, root: Path, store: TGStore | None, runtime: Runtime, fabric: Fabric
+        self,
+        config: RunConfig,
+        split: Split,
+        root: Path,
+        store: TGStore | None,
+        runtime: Runtime,
+        fabric: Fabric,
+        unlabelled_root: Path | None = None,
     ) -> None:
         self.config, self.split, self.root, self.store, self.runtime = config, split, root, store, runtime
+        self.unlabelled_root = unlabelled_root
         self.devices, self.rank = fabric.world_size, fabric.global_rank
         self.pin = fabric.device.type == "cuda"
         self.augmenter = Augmenter(config.augment, fabric.device, config.seed)
@@ -67,13 +78,19 @@ class Feed:
             devices=self.devices,
             rank=self.rank,
             pin_memory=self.pin,
+            unlabelled_root=self.unlabelled_root,
         )
 
     def prepare(self, method: Method, raw: Raw, epoch: float) -> tuple[Batch, list[str]]:
         """The batch on the device and the paths of its videos."""
-        lists = {"labelled": self.split.labelled, "unlabelled": self.split.unlabelled}
-        paths = [lists[name][i].path for name, batch in raw.items() if batch is not None for i in batch.video.tolist()]
+        paths = [self.paths[name][i] for name, batch in raw.items() if batch is not None for i in batch.video.tolist()]
         return make_batch(self.augmenter, raw, method.views, epoch), paths
+
+    @cached_property
+    def paths(self) -> dict[str, list[str]]:
+        """The videos of each stream, in the order that a batch's `video` points into."""
+        lists = {"labelled": self.split.labelled, "unlabelled": self.split.unlabelled}
+        return {name: [video.path for video in videos] for name, videos in lists.items()}
 
     def precise_bn_clips(self, interrupt: Interrupt, requeue: bool) -> Iterator[Tensor]:
         """Batches of training videos as the evaluated network sees test videos: centre crop, no augmentation."""
@@ -92,7 +109,7 @@ class Feed:
         for raw in track(batches, count, "precise batch normalisation") if self.rank == 0 else batches:
             if interrupt.received:
                 leave(interrupt.received, requeue)
-            videos = raw.tg if self.config.options.test_modality == "tg" else raw.frames
+            videos = getattr(raw, MODALITIES[self.config.options.test_modality])
             assert videos is not None
             clips = [centre(video.to(self.augmenter.device), weak.size, weak.short_side) for video in videos]
             yield self.augmenter.normalise(torch.stack(clips))
@@ -106,10 +123,15 @@ def train(
     out_dir: str | Path,
     state_dir: str | Path,
     runtime: Runtime,
+    upstream: Mapping[str, Path] | None = None,
+    unlabelled: tuple[Path, Path] | None = None,
 ) -> None:
     """Train one run and write ``model.pt``, ``curves.csv`` and ``run.json`` to `out_dir`.
 
-    `tg_store`: manifest of the temporal gradients; None where they are computed at decoding or not needed. The state
+    `tg_store`: manifest of the temporal gradients; None where they are computed at decoding or not needed. `upstream`:
+    the files that other runs made for this one, by role. `unlabelled`: split and video folder of the dataset that the
+    unlabelled videos come from, if it is another one. With `train.record_epochs`, `pseudo_labels.npz` is written, too.
+    The state
     of an unfinished run lives in `state_dir` and is continued from; TensorBoard's events are there, too.
 
     Raises UserError for what the user can mend: a split, video or device that does not serve, a state of other
@@ -119,15 +141,18 @@ def train(
     fabric = launched(config, runtime)
     out, state_dir = Path(out_dir), Path(state_dir)
     split = read_split(split_path)
+    if unlabelled is not None:
+        split = replace(split, elsewhere=read_split(unlabelled[0]).training)
     total = plan(config.train, len(split.labelled), len(split.unlabelled), fabric.world_size)
-    feed = Feed(config, split, Path(video_root), TGStore(tg_store) if tg_store else None, runtime, fabric)
+    store = TGStore(tg_store) if tg_store else None
+    feed = Feed(config, split, Path(video_root), store, runtime, fabric, unlabelled[1] if unlabelled else None)
     checkpoints = Checkpoints(state_dir, f"{digest(canonical(config), 12)}-{sha256(split_path)[:12]}")
     curves = Curves(state_dir / "tensorboard" if fabric.is_global_zero else None)
 
     with Interrupt() as interrupt:
         state = checkpoints.load()
         earlier: dict[str, Any] = state["record"] if state else {"started": _now(), "attempts": 0}
-        method = _method(fabric, config, split)
+        method, remarks = _method(fabric, config, split, upstream or {}, feed.paths)
         source = feed.raw(state["step"] if state else 0, total)
         first = list(itertools.islice(source, 1))  # none when only PreciseBN is left to do
         batch = feed.prepare(method, first[0], 0.0)[0] if first else None
@@ -139,7 +164,7 @@ def train(
         if state:
             loop.load_state_dict(state)
             note(f"continuing at step {loop.step} of {total.steps}")
-        loop.record = earlier | {"attempts": earlier["attempts"] + 1, "self_test": report}
+        loop.record = earlier | {"attempts": earlier["attempts"] + 1, "self_test": report, "weights": remarks}
         del state, batch
 
         before = loop.account.seconds
@@ -165,15 +190,20 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _method(fabric: Fabric, config: RunConfig, split: Split) -> Method:
-    """The method with its initial weights, equal in all processes, on the device."""
+def _method(
+    fabric: Fabric, config: RunConfig, split: Split, upstream: Mapping[str, Path], videos: Mapping[str, Sequence[str]]
+) -> tuple[Method, list[str]]:
+    """The method with its initial weights, equal in all processes, on the device; and where they come from."""
     torch.manual_seed(config.seed)
     method = method_class(config.method)(config, len(split.classes))
+    remarks = method.start(upstream, videos)
+    for remark in remarks:
+        note(remark)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         # statistics over the global batch, as LTG's code has them; torch has this for GPUs only
         nn.SyncBatchNorm.convert_sync_batchnorm(method)
     fabric.to_device(method)
-    return method
+    return method, remarks
 
 
 def _run_json(config: RunConfig, fabric: Fabric, runtime: Runtime, loop: Loop, seconds: float) -> dict[str, Any]:

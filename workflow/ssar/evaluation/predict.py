@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ssar.augment import Augmenter
-from ssar.augment.views import crops
+from ssar.augment.views import crops, scales
 from ssar.config import RunConfig, canonical
 from ssar.data.clips import ClipDecoder, ClipTask, run_decoder
 from ssar.data.sampling import uniform_indices
@@ -41,13 +41,16 @@ class ViewMaker:
     size: int
     short_side: int
     crops: int
+    scales: tuple[float, ...] | None = None  # of centre crops, in the place of those along the longer side
 
     def __call__(self, task: ClipTask) -> Tensor:
         """Views uint8 (crops * clips, T, 3, size, size) of the clips whose frame numbers `task` has in one row."""
         clip = self.decoder(task)
-        frames = clip.frames if clip.frames is not None else clip.tg
-        assert frames is not None
-        cut = crops(frames, self.size, self.crops, self.short_side)
+        frames = next(part for part in clip if part is not None)  # one modality is decoded
+        if self.scales is None:
+            cut = crops(frames, self.size, self.crops, self.short_side)
+        else:
+            cut = scales(frames, self.size, self.scales)
         return cut.reshape(-1, self.frames, *cut.shape[2:])
 
 
@@ -60,6 +63,7 @@ def view_maker(config: RunConfig, decoder: ClipDecoder, views: Views) -> ViewMak
         size=views.size or weak.size,
         short_side=views.size or weak.short_side,
         crops=views.crops,
+        scales=views.scales,
     )
 
 
@@ -67,16 +71,14 @@ def video_tasks(config: RunConfig, videos: Sequence[Video], clips: int, lookahea
     """One task per video: the frames of its uniform clips. Raises UserError that lists all that are too short."""
     short = [f"{video.path}: {video.frames} frames" for video in videos if video.frames <= lookahead]
     if short:
-        raise UserError.of(f"test videos without a temporal gradient of interval {lookahead}:", short)
-    return [
-        ClipTask(
-            video.path,
-            uniform_indices(video.frames, config.clip.frames, config.clip.stride, clips, lookahead).reshape(-1),
-            video.label,
-            number,
-        )
-        for number, video in enumerate(videos)
-    ]
+        raise UserError.of(f"test videos that end within the {lookahead} frames that the modality looks ahead:", short)
+    clip = config.clip
+
+    def indices(video: Video) -> np.ndarray:
+        found = uniform_indices(video.frames, clip.frames, clip.stride, clips, lookahead, short=clip.short_videos)
+        return found.reshape(-1)
+
+    return [ClipTask(video.path, indices(video), video.label, number) for number, video in enumerate(videos)]
 
 
 @torch.inference_mode()
@@ -106,7 +108,7 @@ def predict(
     The network runs in fp32 and evaluation mode, whatever precision trained it, in the modality that its method
     evaluates. Video i is predicted by device i modulo their number. `tg_store` is None where nothing reads one.
 
-    Raises UserError for classes that are not the model's, no test videos, videos too short for a temporal gradient,
+    Raises UserError for classes that are not the model's, no test videos, videos too short for a gradient or flow,
     and, naming it, a video that does not decode or hangs.
     """
     config, classes, module = load_predictor(model_path)
@@ -115,7 +117,7 @@ def predict(
     modality = config.options.test_modality
     store = TGStore(tg_store) if tg_store and modality == "tg" else None
     decoder = run_decoder(config, video_root, store, runtime.reader, frozenset({modality}))
-    tasks = video_tasks(config, split.test, views.clips, decoder.tg.interval if decoder.tg else 0)
+    tasks = video_tasks(config, split.test, views.clips, decoder.lookahead)
     fabric = launched(config.model_copy(update={"precision": "32-true"}), runtime)
     if len(tasks) < fabric.world_size:
         raise UserError(f"`runtime.devices` is {fabric.world_size}; {split_path} has {len(tasks)} test videos")

@@ -12,7 +12,22 @@ import importlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from ssar.errors import UserError
-from ssar.methods.options import FixMatchOptions, LTGOptions, MethodOptions, SupervisedOptions
+from ssar.methods.options import (
+    ACLMTLOptions,
+    CMPLOptions,
+    FinetuneOptions,
+    FixMatchOptions,
+    LTGOptions,
+    MeanTeacherOptions,
+    MethodOptions,
+    MvPLOptions,
+    PretrainingOptions,
+    PseudoLabelBaselineOptions,
+    RotationOptions,
+    SupervisedOptions,
+    SVFormerOptions,
+    TimeBalanceOptions,
+)
 
 if TYPE_CHECKING:
     from ssar.methods.base import Method
@@ -29,6 +44,16 @@ METHODS: dict[str, Entry] = {
     "supervised": Entry("ssar.methods.supervised:Supervised", SupervisedOptions),
     "fixmatch": Entry("ssar.methods.fixmatch:FixMatch", FixMatchOptions),
     "ltg": Entry("ssar.methods.ltg:LTG", LTGOptions),
+    "pseudo_label": Entry("ssar.methods.pseudo_label:PseudoLabel", PseudoLabelBaselineOptions),
+    "mean_teacher": Entry("ssar.methods.mean_teacher:MeanTeacher", MeanTeacherOptions),
+    "mvpl": Entry("ssar.methods.mvpl:MvPL", MvPLOptions),
+    "cmpl": Entry("ssar.methods.cmpl:CMPL", CMPLOptions),
+    "timebalance_ssl": Entry("ssar.methods.timebalance_ssl:Pretraining", PretrainingOptions),
+    "rotation_ssl": Entry("ssar.methods.rotation_ssl:Rotation", RotationOptions),
+    "finetune": Entry("ssar.methods.supervised:Supervised", FinetuneOptions),
+    "timebalance": Entry("ssar.methods.timebalance:TimeBalance", TimeBalanceOptions),
+    "svformer": Entry("ssar.methods.svformer:SVFormer", SVFormerOptions),
+    "acl_mtl": Entry("ssar.methods.acl_mtl:ACLMTL", ACLMTLOptions),
 }
 
 

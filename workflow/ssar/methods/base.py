@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ssar.config import RunConfig
-from ssar.models.resnet3d import Features, ResNet3d
+from ssar.config import Modality, RunConfig
+from ssar.methods.options import Stream
+from ssar.models.backbone import Backbone, Features
 
 
 class View(NamedTuple):
-    """One kind of clip: which videos, what of them, how augmented."""
+    """One kind of clip: which videos, what of them, how augmented, when, and which draw of the augmentation."""
 
-    stream: Literal["labelled", "unlabelled"]
-    modality: Literal["rgb", "tg"]
+    stream: Stream
+    modality: Modality
     strength: Literal["weak", "strong"]
+    clip: str = "main"
+    """`main`, or a window that the method's options name."""
+    copy: int = 0
+    """Views that differ in nothing but this are independent draws of the augmentation."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One micro-batch. Views of one stream are of the same videos, in the same order, at the same times."""
+    """One micro-batch. Views of one stream are of the same videos, in the same order."""
 
-    clips: dict[View, Tensor]  # each (B, 3, T, H, W) float, normalised; B = B_l or B_u
-    label: Tensor  # (B_l,) int64 labels of the labelled clips
+    clips: dict[View, Tensor]  # each (B, 3, T, H, W) float, normalised; B = B_l or B_u, T that of its window
+    label: Tensor  # (B_l,) int64 labels of the labelled clips; (0,) where the method reads none
     truth: Tensor | None  # (B_u,) true labels of the unlabelled clips: for statistics only, never for a loss
     epoch: float  # fractional epoch at this step
+    video: Mapping[str, Tensor] = field(default_factory=dict)  # stream: (B,) int64 places in the split's list
 
 
 class Method(nn.Module, ABC):
@@ -41,7 +48,7 @@ class Method(nn.Module, ABC):
     views: tuple[View, ...]
     """The clips that `loss` reads."""
 
-    predictor: nn.Module
+    predictor: Backbone
     """The evaluated network: clips (B, 3, T, H, W) to logits (B, K); `features` gives the pooled (B, C)."""
 
     def __init__(self, config: RunConfig, num_classes: int) -> None:
@@ -50,10 +57,30 @@ class Method(nn.Module, ABC):
         self.num_classes = num_classes
         self.stats: dict[str, Tensor] = {}
         """Detached scalars of the last `loss`, for the curves; NaN where a share of nothing was asked for."""
+        self.predictions: dict[str, Tensor] = {}
+        """Detached probabilities (B_u, K) of the last `loss` for the weak unlabelled clips, by network: on record."""
+
+    def start(self, upstream: Mapping[str, Path], videos: Mapping[str, Sequence[str]]) -> list[str]:
+        """Called once before training, after the network's initialisation; a checkpoint is loaded after it.
+
+        `upstream`: the files of the parts that other runs play, by role; `init` is a model that the evaluated network
+        starts from. `videos`: the paths of each stream's videos, which `Batch.video` points into. Returns remarks on
+        where weights come from, for the record. A method with copies of its predictor takes them here again.
+        Raises UserError for a file that does not serve.
+        """
+        remarks = list(self.predictor.load_pretrained())
+        if "init" in upstream:
+            self.predictor.load_body(upstream["init"])
+            remarks.append(f"initialised from {upstream['init']}")
+        return remarks
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The unweighted terms of the objective, each a scalar. Fills `stats`."""
+        """The unweighted terms of the objective, each a scalar. Fills `stats` and, where there are any, `predictions`.
+
+        Changes nothing that lasts but batch statistics: banks, prototypes and averages move in `after_step`, since a
+        step may call this several times (accumulation) and the numeric self-test calls it without a step.
+        """
 
     @abstractmethod
     def weights(self, epoch: float) -> dict[str, float]:
@@ -72,7 +99,7 @@ class Method(nn.Module, ABC):
             part.compile(*args, **kwargs)
 
 
-def joint_forward(network: ResNet3d, clips: Sequence[Tensor]) -> tuple[Features, list[Tensor]]:
+def joint_forward(network: Backbone, clips: Sequence[Tensor]) -> tuple[Features, list[Tensor]]:
     """One pass over several groups of clips, so that they share batch-norm statistics (as LTG's code does).
 
     Returns the features of all, in order, and the logits of each group.
@@ -82,7 +109,7 @@ def joint_forward(network: ResNet3d, clips: Sequence[Tensor]) -> tuple[Features,
 
 
 def fixmatch_forward(
-    network: ResNet3d, clips: Sequence[Tensor], strong_pass: Literal["joint", "own"], needed: bool
+    network: Backbone, clips: Sequence[Tensor], strong_pass: Literal["joint", "own"], needed: bool
 ) -> tuple[Features, Tensor, Tensor, Tensor | None]:
     """The passes of FixMatch over labelled, weak and strong clips: features of all that share a pass, three logits.
 

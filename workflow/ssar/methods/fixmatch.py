@@ -12,13 +12,14 @@ from ssar.losses.precision import at_least_float32
 from ssar.losses.pseudo_label import pseudo_label_loss, select, statistics
 from ssar.methods.base import Batch, Method, View, accuracy, evaluated, fixmatch_forward
 from ssar.methods.options import FixMatchOptions
-from ssar.models.resnet3d import ResNet3d, build
+from ssar.models.backbone import Backbone
+from ssar.models.build import build
 
 
 class FixMatch(Method):
     """L_fm = L_l + L_u (LTG Eq. 4): the weak view's confident prediction is the strong view's label."""
 
-    predictor: ResNet3d
+    predictor: Backbone
 
     def __init__(self, config: RunConfig, num_classes: int) -> None:
         super().__init__(config, num_classes)

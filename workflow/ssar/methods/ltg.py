@@ -13,8 +13,9 @@ from ssar.losses.cross_entropy import cross_entropy
 from ssar.losses.pseudo_label import fused_probabilities, pseudo_label_loss, select, statistics
 from ssar.methods.base import Batch, Method, View, accuracy, evaluated, fixmatch_forward
 from ssar.methods.options import LTGOptions
+from ssar.models.backbone import Backbone
+from ssar.models.build import build
 from ssar.models.heads import Projection
-from ssar.models.resnet3d import ResNet3d, build
 
 VIEWS = {
     modality: (
@@ -34,8 +35,8 @@ class LTG(Method):
     """
 
     views = VIEWS["rgb"] + VIEWS["tg"]
-    predictor: ResNet3d  # f_R
-    teacher: ResNet3d  # f_T
+    predictor: Backbone  # f_R
+    teacher: Backbone  # f_T
 
     def __init__(self, config: RunConfig, num_classes: int) -> None:
         super().__init__(config, num_classes)
@@ -44,7 +45,7 @@ class LTG(Method):
         self.teacher = build(config.model, num_classes)
         # without the contrast there are no heads: DDP wants a gradient for every parameter
         if self.options.w_clr > 0:
-            width = self.predictor.fc.in_features
+            width = self.predictor.width
             self.project_rgb: nn.Module = Projection(width, self.options.projection)
             self.project_tg: nn.Module = Projection(width, self.options.projection)
 

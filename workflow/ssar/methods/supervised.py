@@ -10,13 +10,14 @@ from ssar.config import RunConfig
 from ssar.losses.cross_entropy import cross_entropy
 from ssar.methods.base import Batch, Method, View, accuracy
 from ssar.methods.options import SupervisedOptions
-from ssar.models.resnet3d import ResNet3d, build
+from ssar.models.backbone import Backbone
+from ssar.models.build import build
 
 
 class Supervised(Method):
     """Cross-entropy L_l on weakly augmented labelled clips (LTG Eq. 1)."""
 
-    predictor: ResNet3d
+    predictor: Backbone
 
     def __init__(self, config: RunConfig, num_classes: int) -> None:
         super().__init__(config, num_classes)

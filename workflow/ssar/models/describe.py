@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssar.config import RunConfig, parse_run
 from ssar.files import write_json
-from ssar.models.resnet3d import ResNet3d, build
+from ssar.models.resnet3d import ResNet3d
 
 CLASSES = 2
 """The classifier is not described, so any number of classes serves."""
@@ -29,7 +29,7 @@ def architecture(config: RunConfig) -> dict[str, Any]:
     a pass over the network without data.
     """
     with torch.device("meta"):
-        network = build(config.model, CLASSES).eval()
+        network = ResNet3d(config.model, CLASSES).eval()
         size = config.augment.weak.size
         clip = torch.empty(1, 3, config.clip.frames, size, size)
         stem = network.stem_pool(network.stem(clip))

@@ -30,3 +30,24 @@ class Projection(nn.Sequential):
         """Pooled features (B, inputs) to embeddings (B, widths[-1]), not yet of length one."""
         embedding: Tensor = super().forward(input)
         return embedding
+
+
+class MLP(nn.Sequential):
+    """g of TimeBalance (B.1.2): linear, batch norm, ReLU, linear without bias, batch norm.
+
+    (B, inputs) to (B, outputs). The initialisation is PyTorch's, as the paper names none.
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__(
+            nn.Linear(inputs, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, outputs, bias=False),
+            nn.BatchNorm1d(outputs),
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Pooled features (B, inputs) to embeddings (B, outputs), not yet of length one."""
+        embedding: Tensor = super().forward(input)
+        return embedding

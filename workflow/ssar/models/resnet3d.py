@@ -7,11 +7,12 @@ in the matching configuration (``stem_pool: false``). Everything that differs be
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
 from ssar.config import ModelConfig
+from ssar.models.backbone import Backbone, Features
 from ssar.models.blocks import BasicBlock, Bottleneck, conv_bn
 
 LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
@@ -22,14 +23,6 @@ LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, in
 }
 
 
-class Features(NamedTuple):
-    """What one pass computes, from the feature maps to the prediction."""
-
-    stages: list[Tensor]  # after each residual stage i: (B, C_i, T_i, H_i, W_i)
-    pooled: Tensor  # (B, C): mean of the last one over time and space
-    logits: Tensor  # (B, K)
-
-
 def scaled(channels: int, width: float) -> int:
     """Channels times the width multiplier, as a multiple of 8 that is at least 8.
 
@@ -38,7 +31,7 @@ def scaled(channels: int, width: float) -> int:
     return max(8, 8 * round(channels * width / 8))
 
 
-class ResNet3d(nn.Module):
+class ResNet3d(Backbone):
     """A 3D ResNet: stem, four residual stages, global average pooling, dropout, classifier."""
 
     layer1: nn.Sequential
@@ -105,10 +98,6 @@ class ResNet3d(nn.Module):
         pooled = self.pool(stages[-1])
         return Features(stages, pooled, self.head(pooled))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Clips (B, 3, T, H, W) to logits (B, K)."""
-        return self.head(self.features(x))
-
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile in place, stage by stage.
 
@@ -117,8 +106,3 @@ class ResNet3d(nn.Module):
         """
         for stage in (self.stem, self.layer1, self.layer2, self.layer3, self.layer4):
             stage.compile(*args, **kwargs)
-
-
-def build(config: ModelConfig, num_classes: int) -> ResNet3d:
-    """A network with fresh weights from torch's global random state."""
-    return ResNet3d(config, num_classes)

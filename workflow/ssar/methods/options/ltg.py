@@ -1,4 +1,4 @@
-"""The options of each method. Values that a paper states stand in ``config/methods``; see ssar.config."""
+"""Options of LTG (CVPR 2022). Values that the paper states stand in ``config/methods/ltg.yaml``."""
 
 from __future__ import annotations
 
@@ -6,77 +6,8 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
-from ssar.options import Closed, NonNegative, Positive, Probability, option
-
-
-class MethodOptions(Closed):
-    """What every method's options say of the data that it needs."""
-
-    @property
-    def modalities(self) -> frozenset[str]:
-        """The modalities that training reads: a subset of {"rgb", "tg"}."""
-        return frozenset({"rgb"})
-
-    @property
-    def test_modality(self) -> Literal["rgb", "tg"]:
-        """The modality that the evaluated network sees."""
-        return "rgb"
-
-    @property
-    def needs_unlabelled(self) -> bool:
-        return False
-
-    @property
-    def aligned_blocks(self) -> tuple[int, ...]:
-        """Residual stages, counted from 1, whose features the method reads."""
-        return ()
-
-
-class SingleStreamOptions(MethodOptions):
-    """Options of methods with one network, fed with RGB or with temporal gradients."""
-
-    modality: Literal["rgb", "tg"] = option("rgb", about="what the network sees", source="LTG Table 3a")
-
-    @property
-    def modalities(self) -> frozenset[str]:
-        return frozenset({self.modality})
-
-    @property
-    def test_modality(self) -> Literal["rgb", "tg"]:
-        return self.modality
-
-
-class SupervisedOptions(SingleStreamOptions):
-    """Cross-entropy on the labelled videos alone."""
-
-
-class PseudoLabelOptions(MethodOptions):
-    """Options of methods that train on confident predictions for unlabelled clips."""
-
-    threshold: Probability = option(
-        about="gamma of Eq. 2 and 5: least confidence of a pseudo-label", source="LTG §4.2: 0.3"
-    )
-    pseudo_label_mode: Literal["train", "eval"] = option(
-        "train",
-        about="mode of the network when it makes pseudo-labels: train has dropout and batch statistics",
-        source="undefined in LTG; LTG code: train",
-    )
-    strong_pass: Literal["joint", "own"] = option(
-        "joint",
-        about="strong clips pass the network with the others, sharing batch statistics, or by themselves",
-        source="undefined in LTG; LTG code: joint",
-    )
-
-    @property
-    def needs_unlabelled(self) -> bool:
-        return True
-
-
-class FixMatchOptions(SingleStreamOptions, PseudoLabelOptions):
-    """FixMatch (LTG §3.1)."""
-
-    w_labelled: NonNegative = option(1.0, about="weight of L_l", source="LTG Eq. 4")
-    w_unlabelled: NonNegative = option(1.0, about="weight of L_u", source="LTG Eq. 4")
+from ssar.methods.options.base import PseudoLabelOptions
+from ssar.options import NonNegative, Positive, option
 
 
 class LTGOptions(PseudoLabelOptions):
