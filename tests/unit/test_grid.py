@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 
+from ssar.checks import role_problems
 from ssar.errors import UserError
+from ssar.experiments import load_paper
 from ssar.grid import Grid, build
 from ssar.project import CONFIG
 from ssar.targets import Targets
@@ -100,3 +104,103 @@ def test_every_declared_target_resolves_at_paper_scale_and_in_the_demo():
                 targets.table_inputs(f"{paper.name}/{table}")
             for figure in paper.figures:
                 assert targets.figure_inputs(f"{paper.name}/{figure}")
+
+
+# --- runs that need runs ----------------------------------------------------------------------------
+
+BENCHMARK = {"papers": ["benchmark"], "paper": "benchmark", "targets": ["tables/methods.tex"], "overrides": {}}
+
+
+def chain(grid: Grid) -> dict[str, str]:
+    """The first run of every variant of the benchmark."""
+    return {
+        variant: grid.select("benchmark", variant, SETTING)[0].id for variant in grid.papers["benchmark"].experiments
+    }
+
+
+def test_a_run_names_the_runs_that_it_needs(make):
+    grid = make(**BENCHMARK)
+    for number, run in enumerate(grid.select("benchmark", "timebalance", SETTING)):
+        roles = {"invariant": "teacher-invariant", "distinctive": "teacher-distinctive", "init": "ssl-student"}
+        wanted = {role: grid.select("benchmark", variant, SETTING)[number].id for role, variant in roles.items()}
+        assert run.config.upstream == wanted
+    first = chain(grid)
+    files = grid.upstream(grid.runs[first["timebalance"]].config)
+    assert files["init"] == f"results/runs/{first['ssl-student']}/model.pt"
+    assert files["scores"] == f"results/scores/{first['ssl-invariant']}+{first['ssl-distinctive']}/similarity.npz"
+    targets = Targets(grid)
+    assert set(targets.upstream(first["timebalance"])) == set(files.values())
+    assert targets.upstream(first["fixmatch"]) == []
+
+
+def test_a_change_of_a_teacher_changes_its_students_and_nobody_else(make):
+    before, after = (
+        chain(make(**BENCHMARK | {"overrides": overrides}))
+        for overrides in ({}, {"teacher-invariant": {"optim.lr": 0.123}})
+    )
+    changed = {variant for variant in before if before[variant] != after[variant]}
+    assert changed == {"teacher-invariant", "timebalance", "timebalance-average", "timebalance-scratch"}
+
+
+def test_every_stage_is_trained_by_its_rule(make):
+    grid = make(**BENCHMARK)
+    targets = Targets(grid)
+    for variant, run in chain(grid).items():
+        stages = [
+            stage
+            for stage in ("pretrain_teacher", "finetune_teacher", "train_student")
+            if re.fullmatch(targets.stage(stage), run)
+        ]
+        kind = {"ssl": "pretrain_teacher", "teacher": "finetune_teacher"}.get(
+            variant.partition("-")[0], "train_student"
+        )
+        assert stages == ["finetune_teacher" if variant == "ssl-finetuned" else kind]
+
+
+def test_pretraining_is_shared_by_all_label_protocols(make):
+    settings = {SETTING: {"dataset": "synthact", "labels": "percent-10"}}
+    ten, half = (
+        chain(make(**BENCHMARK | {"settings": {SETTING: setting | {"labels": labels}}}))
+        for setting, labels in ((settings[SETTING], "percent-10"), (settings[SETTING], "percent-50"))
+    )
+    same = {variant for variant in ten if ten[variant] == half[variant]}
+    assert same == {"ssl-invariant", "ssl-distinctive", "ssl-student"}
+
+
+def test_a_self_supervised_variant_has_nothing_to_evaluate(make):
+    with pytest.raises(UserError, match="self-supervised"):
+        Targets(make(**BENCHMARK)).ablation("benchmark", "ssl-invariant")
+
+
+@pytest.mark.parametrize(
+    ("needs", "message"),
+    [
+        ({"invariant": "a", "distinctive": "a"}, "needs another run as `invariant`"),
+        ({"teacher": "a"}, "no such part"),
+    ],
+)
+def test_missing_and_unknown_parts_are_told(make, needs, message):
+    grid = make(**BENCHMARK)
+    run = grid.runs[chain(grid)["timebalance" if "invariant" in needs else "fixmatch"]].config
+    found = list(role_problems(run, {} if "invariant" in needs else needs))
+    assert any(message in problem for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("needs", "message"),
+    [({"init": "nobody"}, "no variant `nobody`"), ({"init": "a"}, "a -> a"), ({"init": "b"}, "a -> b -> a")],
+)
+def test_variants_that_need_themselves_or_nobody_are_refused(tmp_path, monkeypatch, needs, message):
+    folder = tmp_path / "papers" / "odd"
+    folder.mkdir(parents=True)
+    variants = {
+        "a": {"method": "supervised", "about": "a", "needs": needs},
+        "b": {"method": "supervised", "about": "b", "needs": {"init": "a"}},
+    }
+    values = {"paper": "odd", "title": "odd", "ablation_setting": SETTING, "views": "1x1", "average": "probs"}
+    (folder / "experiments.yaml").write_text(yaml.safe_dump(values | {"experiments": variants}))
+    for name in ("tables", "figures"):
+        (folder / f"{name}.yaml").write_text("{}")
+    monkeypatch.setattr("ssar.experiments.CONFIG", tmp_path)
+    with pytest.raises(UserError, match=message):
+        load_paper("odd")

@@ -1,4 +1,4 @@
-"""The record of pseudo-labels: what is kept, when, through checkpoints and over processes, and what figures ask of it."""
+"""The record of pseudo-labels: what is kept and when, checkpoints, several processes, and what figures ask of it."""
 
 from __future__ import annotations
 

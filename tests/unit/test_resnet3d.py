@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.video import r3d_18
 
 from ssar.config import ModelConfig
-from ssar.models.resnet3d import LAYOUTS, ResNet3d, build, scaled
+from ssar.models.build import build
+from ssar.models.resnet3d import LAYOUTS, ResNet3d, scaled
 
 # LTG supplement, Table 4: layer, frames as a share of L, side, kernel of every convolution, channels, repetitions.
 # conv1 convolves 224 to 112; its row's 56 needs the max-pooling that the table does not print.

@@ -18,7 +18,7 @@ from ssar.engine.selftest import keep_in_fp32, mismatches
 from ssar.errors import UserError
 from ssar.methods import method_class
 from ssar.methods.base import Batch, Method, View
-from ssar.models.resnet3d import build
+from ssar.models.build import build
 from ssar.runtime import Runtime
 
 

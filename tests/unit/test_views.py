@@ -48,7 +48,9 @@ def test_both_spellings_keep_everything(views):
     assert Views.from_slug(views.slug) == views
 
 
-@pytest.mark.parametrize("text", ["10", "x3@256", "10x3@", "10x3@256 ", "-1x3", "0x1", "2x2@224", "1x1@0", "10xs", "10x3S", "10x2s", "10s"])
+@pytest.mark.parametrize(
+    "text", ["10", "x3@256", "10x3@", "10x3@256 ", "-1x3", "0x1", "2x2@224", "1x1@0", "10xs", "10x3S", "10x2s", "10s"]
+)
 def test_nonsense_is_refused(text):
     with pytest.raises(UserError, match="views"):
         Views.parse(text, "logits")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ TINY: dict[str, Any] = {
 VIT = {"dim": 16, "depth": 2, "heads": 2, "patch": 8, "size": 16, "frames": 4, "drop_path": 0.0, "pretrained": None}
 SMALL: dict[str, dict[str, Any]] = {
     "ltg": {"options.projection": [16, 16, 16]},
+    "acl_mtl": {"options.projection": [16, 8], "options.temporal_projection": [16, 8, 8], "options.bank_size": 8},
     "cmpl": {"options.auxiliary_frames": 8, "options.auxiliary_stride": 1},
 }
 """Widths of heads at this size, by method, where the paper's are far too wide for it."""
@@ -46,8 +48,15 @@ def tiny_run(name: str, folder: Path = METHODS_FOLDER, variant: str | None = Non
 
 
 def tiny_method(run: RunConfig, seed: int = 0) -> Method:
+    """The method in training mode, with tiny files for the parts that other runs play in its loss."""
     torch.manual_seed(seed)
-    return method_class(run.method)(run, CLASSES).train()
+    method = method_class(run.method)(run, CLASSES)
+    if set(run.options.roles) - {"init"}:
+        from upstream import VIDEOS, upstream_for
+
+        with tempfile.TemporaryDirectory() as folder:
+            method.start(upstream_for(run, Path(folder)), VIDEOS)
+    return method.train()
 
 
 def tiny_batch(method: Method, labelled: int = 3, unlabelled: int = 3, side: int = 16) -> Batch:

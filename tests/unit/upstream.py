@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from tiny_methods import CLASSES, tiny_batch, tiny_method, tiny_run, total
 
-from ssar.config import RunConfig
+from ssar.config import RunConfig, canonical, parse_run
 from ssar.engine.weights import save_model
 from ssar.evaluation.similarity import Similarity, write_scores
+from ssar.methods.base import Method
 
 VIDEOS = {stream: [f"{stream}/{number}.avi" for number in range(8)] for stream in ("labelled", "unlabelled")}
 """Paths of the videos that `tiny_batch` points into."""
@@ -32,20 +34,24 @@ def upstream_for(run: RunConfig, folder: Path) -> dict[str, Path]:
 def write_teacher(path: Path, run: RunConfig, seed: int = 0, steps: int = 20) -> None:
     """model.pt of a network like the run's, which knows the classes of `tiny_batch` after some steps."""
     like = tiny_run("finetune")
-    like = like.model_copy(update={"model": run.model, "augment": like.augment.model_copy(update=_normalisation(run))})
-    method = tiny_method(like, seed)
-    batch = tiny_batch(method)
-    optimiser = torch.optim.SGD(method.parameters(), lr=0.05, momentum=0.9)
-    for _ in range(steps):
-        loss = total(method, batch)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+    augment = like.augment.model_copy(update={"mean": run.augment.mean, "std": run.augment.std})
+    like = like.model_copy(update={"model": run.model, "augment": augment})
+    method = _trained(canonical(like), seed, steps)
     save_model(path, like, [str(name) for name in range(CLASSES)], method, method.predictor)
 
 
-def _normalisation(run: RunConfig) -> dict[str, tuple[float, float, float]]:
-    return {"mean": run.augment.mean, "std": run.augment.std}
+@cache
+def _trained(config: str, seed: int, steps: int) -> Method:
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers must not depend on who asked first
+        method = tiny_method(parse_run(config), seed)
+        batch = tiny_batch(method)
+        optimiser = torch.optim.SGD(method.parameters(), lr=0.05, momentum=0.9)
+        for _ in range(steps):
+            loss = total(method, batch)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return method
 
 
 def write_similarity_file(path: Path, clips: int = 4, seed: int = 0) -> Similarity:

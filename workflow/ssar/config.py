@@ -240,6 +240,9 @@ class StrongAugment(Closed):
     crop: Literal["shared", "own"] = option(
         "shared", about="the strong view's crop and flip are those of the weak view, or drawn anew", source="LTG code"
     )
+    flip: Probability | None = option(
+        None, about="probability of a flip of a crop of its own; none: that of the weak view", source="SVFormer code"
+    )
     colour: Colour | None = option(None, about="photometric changes on top", source="ACL+MTL §4.2")
     channel_dropout: Probability = option(
         0.0, about="probability with which each channel of a strong clip is set to zero", source="SVFormer code"

@@ -37,7 +37,9 @@ class Experiments(Closed):
     ablation_setting: str = option(about="dataset.labels of results/ablations/<paper>/<variant>.json")
     views: str = option(about="evaluation views, clips x crops @ size")
     average: Literal["logits", "probs"] = option(about="what is averaged over the views")
-    settings: dict[str, dict[str, Any]] = option({}, about="what the paper changes per dataset, or dataset.labels")
+    settings: dict[str, dict[str, Any]] = option(
+        {}, about="what the paper changes per dataset or dataset.labels, in all methods or, after `/`, in one"
+    )
     experiments: dict[str, Experiment] = option(about="the variants by name")
 
 

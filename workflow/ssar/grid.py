@@ -33,9 +33,14 @@ class Run:
     canon: str
 
     @property
-    def split_key(self) -> tuple[str, str, int]:
-        """Dataset, protocol and draw."""
-        return self.config.dataset, self.config.labels.protocol, self.config.labels.draw
+    def split_key(self) -> tuple[str, str, str]:
+        """Dataset, protocol and draw, the last with `-rest` where labelled videos are not also unlabelled ones."""
+        labels = self.config.labels
+        return (
+            self.config.dataset,
+            labels.protocol,
+            f"{labels.draw}{'' if labels.unlabelled_includes_labelled else '-rest'}",
+        )
 
 
 def is_drawn(protocol: str) -> bool:
@@ -186,7 +191,8 @@ class Grid:
         method = read_yaml(file)
         variants = method.pop("variants", {})
         yield Layer(method, file)
-        for part in (setting.partition(".")[0], setting):
+        dataset = setting.partition(".")[0]
+        for part in (dataset, f"{dataset}/{experiment.method}", setting, f"{setting}/{experiment.method}"):
             if part in paper.settings:
                 yield Layer(paper.settings[part], paper.file, ("settings", part), dotted=True)
         if experiment.base is not None:

@@ -19,7 +19,7 @@ def resources(job: JobResources) -> dict[str, int]:
     return {"mem_mb": job.mem_mb, "runtime": job.runtime} | ({"gpu": job.gpu} if job.gpu else {})
 
 
-WHOLE = ("all", 0)
+WHOLE = ("all", "0")
 """Protocol and draw of a dataset that serves as another one's unlabelled videos."""
 
 
@@ -62,7 +62,7 @@ class Targets:
 
     def labels_json(self, dataset: str, protocol: str, draw: str) -> str:
         """The label protocol of a split, as canonical JSON."""
-        key = (dataset, protocol, int(draw))
+        key = (dataset, protocol, draw)
         if key not in self.splits:
             known = sorted(f"{protocol}.d{draw}" for name, protocol, draw in self.splits if name == dataset)
             raise UserError(f"no run uses the split {protocol}.d{draw} of {dataset}; used: {', '.join(known)}")

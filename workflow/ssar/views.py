@@ -45,7 +45,8 @@ class Views:
                 f"views `{text}`: expected CLIPSxCROPS or CLIPSxCROPS@SIZE, e.g. 10x3@256 or 10x1, "
                 "with an s after CROPS for scales, e.g. 10x3s@224"
             )
-        return cls._checked(text, *match.groups(), average)
+        clips, crops, scales, size = match.groups()
+        return cls._checked(text, clips, crops, scales, size, average)
 
     @classmethod
     def from_slug(cls, slug: str) -> Views:
@@ -53,7 +54,8 @@ class Views:
         match = SLUG.fullmatch(slug)
         if match is None:
             raise UserError(
-                f"views `{slug}`: expected CLIPSxCROPS-SIZE-AVERAGE, e.g. 10x3-256-logits, 10x1-probs or 10x3s-224-probs"
+                f"views `{slug}`: expected CLIPSxCROPS-SIZE-AVERAGE, e.g. 10x3-256-logits or 10x1-probs, "
+                "with an s after CROPS for scales, e.g. 10x3s-224-probs"
             )
         return cls._checked(slug, *match.groups())
 

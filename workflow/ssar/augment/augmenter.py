@@ -66,7 +66,8 @@ class Augmenter:
         views = dict(weak_views)
         if config.crop == "own":
             base = self.config.weak if stream == "labelled" else self.config.unlabelled or self.config.weak
-            own = self._cropped(raw, base, Purpose.STRONG_CROP, draw)
+            flip = base.flip if config.flip is None else config.flip
+            own = self._cropped(raw, base.model_copy(update={"flip": flip}), Purpose.STRONG_CROP, draw)
             views = {modality: own[modality] for modality in views}
         for modality, clips in views.items():
             purpose = STRONG[modality]

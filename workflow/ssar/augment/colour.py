@@ -24,9 +24,11 @@ class ColourDraw(NamedTuple):
 def draw(config: Colour, rng: np.random.Generator) -> ColourDraw:
     """Draw the factors, 1 - x to 1 + x each, the hue's turn, and whether the clip becomes grey."""
     jittered = rng.random() < config.jitter
-    factors = [_factor(x, rng, jittered) for x in (config.brightness, config.contrast, config.saturation)]
+    brightness, contrast, saturation = (
+        _factor(x, rng, jittered) for x in (config.brightness, config.contrast, config.saturation)
+    )
     hue = float(rng.uniform(-config.hue, config.hue)) if jittered and config.hue else None
-    return ColourDraw(*factors, hue, bool(rng.random() < config.gray))
+    return ColourDraw(brightness, contrast, saturation, hue, bool(rng.random() < config.gray))
 
 
 def _factor(strength: float, rng: np.random.Generator, jittered: bool) -> float | None:

@@ -1,4 +1,4 @@
-"""Temporal Warping Augmentation (SVFormer §3.4): some frames of a clip, held for as long as the others lasted."""
+"""Temporal warping augmentation (SVFormer): some frames of a clip, held for as long as the others lasted."""
 
 from __future__ import annotations
 

@@ -77,8 +77,8 @@ def _in_fp32(kind: type[nn.Module]) -> type[nn.Module]:
 
 @contextmanager
 def _captured_inputs(module: nn.Module) -> Iterator[dict[str, tuple[Tensor, ...]]]:
-    """The positional inputs of each layer's first call within the context. A layer has parameters of its own and no
-    parts; it is taken only if its inputs are floating point tensors."""
+    """The positional inputs of each layer's first call within the context. A layer has trained parameters of its own
+    and no parts; it is taken only if its inputs are floating point tensors."""
     inputs: dict[str, tuple[Tensor, ...]] = {}
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
@@ -88,7 +88,7 @@ def _captured_inputs(module: nn.Module) -> Iterator[dict[str, tuple[Tensor, ...]
 
         return keep
 
-    layers = [(n, m) for n, m in module.named_modules() if not list(m.children()) and list(m.parameters())]
+    layers = [(n, m) for n, m in module.named_modules() if not list(m.children()) and _trained(m)]
     hooks = [layer.register_forward_pre_hook(hook(name)) for name, layer in layers]
     try:
         with torch.no_grad():
@@ -96,6 +96,10 @@ def _captured_inputs(module: nn.Module) -> Iterator[dict[str, tuple[Tensor, ...]
     finally:
         for handle in hooks:
             handle.remove()
+
+
+def _trained(layer: nn.Module) -> bool:
+    return any(p.requires_grad for p in layer.parameters())
 
 
 def _compare(
@@ -134,7 +138,7 @@ def _compare(
 def _gradients(layer: nn.Module, inputs: tuple[Tensor, ...], cotangent: Tensor) -> dict[str, Tensor]:
     """The layer's output, and the gradients of <output, cotangent> for its inputs and parameters."""
     leaves = [x.detach().requires_grad_() for x in inputs]
-    parameters = dict(layer.named_parameters())
+    parameters = {name: p for name, p in layer.named_parameters() if p.requires_grad}
     names = [f"gradient of input {i}" for i in range(len(leaves))] + [f"gradient of {name}" for name in parameters]
     with torch.enable_grad():
         output = layer(*leaves)

@@ -33,6 +33,7 @@ from ssar.engine.logs import Curves
 from ssar.engine.loop import Loop
 from ssar.engine.numerics import settle
 from ssar.engine.plan import Plan, plan
+from ssar.engine.record import Recorder
 from ssar.engine.weights import save_model
 from ssar.files import sha256, write_json
 from ssar.methods import method_class
@@ -160,7 +161,8 @@ def train(
         report = settle(fabric, method, config, runtime, batch, known)
         if config.compile:
             method.compile()
-        loop = Loop(fabric, method, config, total, runtime, checkpoints, curves, interrupt)
+        recorder = _recorder(config, split, feed, fabric)
+        loop = Loop(fabric, method, config, total, runtime, checkpoints, curves, interrupt, recorder)
         if state:
             loop.load_state_dict(state)
             note(f"continuing at step {loop.step} of {total.steps}")
@@ -179,6 +181,8 @@ def train(
     if fabric.is_global_zero:
         save_model(out / "model.pt", config, split.classes, method, predictor)
         curves.write(out / "curves.csv")
+        if recorder is not None:
+            recorder.write(out / "pseudo_labels.npz")
         seconds = loop.account.seconds + time.monotonic() - began - inside
         facts = {"split": {"path": str(split_path), "sha256": sha256(split_path)}, "classes": len(split.classes)}
         write_json(out / "run.json", _run_json(config, fabric, runtime, loop, seconds) | facts)
@@ -204,6 +208,13 @@ def _method(
         nn.SyncBatchNorm.convert_sync_batchnorm(method)
     fabric.to_device(method)
     return method, remarks
+
+
+def _recorder(config: RunConfig, split: Split, feed: Feed, fabric: Fabric) -> Recorder | None:
+    if not (config.train.record_epochs and config.options.needs_unlabelled):
+        return None
+    truth = torch.tensor([video.label for video in split.unlabelled])
+    return Recorder(feed.paths["unlabelled"], config.train.record_epochs, truth, fabric.device)
 
 
 def _run_json(config: RunConfig, fabric: Fabric, runtime: Runtime, loop: Loop, seconds: float) -> dict[str, Any]:

@@ -22,10 +22,10 @@ def higher_component(values: Tensor, member: Tensor, iterations: int) -> Tensor:
     equal shares, so the same sets give the same result. Components that coincide (one value, or equal ones) leave 1/2.
     """
     with torch.no_grad():
-        x = at_least_float32(values)
+        x = at_least_float32(values).masked_fill(~member, 0)
         inside = member.to(x.dtype)
         count = inside.sum(dim=1, keepdim=True).clamp(min=1)
-        mean = (inside * x).sum(dim=1, keepdim=True) / count
+        mean = x.sum(dim=1, keepdim=True) / count
         # places outside the set hold its mean: no extreme, and finite in an empty set
         x = torch.where(member, x, mean)
         means = torch.stack([x.amin(dim=1), x.amax(dim=1)], dim=1)  # (B, 2)

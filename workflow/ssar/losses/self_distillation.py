@@ -8,10 +8,12 @@ from torch import Tensor
 from ssar.losses.precision import at_least_float32
 
 
-def targets(teacher: Tensor, temperature: float, centre: Tensor | None = None) -> Tensor:
-    """P^k: softmax of z^k / tau_t, of z^k - centre where there is one (DINO). Shapes (B, D), (D,); no gradient."""
-    z = at_least_float32(teacher.detach())
-    return ((z if centre is None else z - centre) / temperature).softmax(dim=1)
+def targets(teacher: Tensor, temperature: float, centre: Tensor) -> Tensor:
+    """P^k = softmax((z^k - centre) / tau_t), the centre being DINO's and 0 in the paper. No gradient.
+
+    Shapes: teacher z^k (B, D), centre (D,); result (B, D).
+    """
+    return ((at_least_float32(teacher.detach()) - centre) / temperature).softmax(dim=1)
 
 
 def self_distillation(student: Tensor, target: Tensor, temperature: float) -> Tensor:

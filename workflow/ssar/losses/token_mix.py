@@ -1,4 +1,4 @@
-"""Tube TokenMix (SVFormer §3.3): two clips' tokens in one, and the loss on what it should be called."""
+"""Tube TokenMix (SVFormer): two clips' tokens in one, and the loss on what it should be called."""
 
 from __future__ import annotations
 

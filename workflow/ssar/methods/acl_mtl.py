@@ -1,11 +1,11 @@
-"""ACL + MTL: Learning Discriminative Spatio-temporal Representations for Semi-supervised Action Recognition (MM 2024)."""
+"""ACL + MTL (MM 2024): adaptive contrast and multi-scale temporal learning on a mean teacher, for video."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,8 @@ LABELLED = View("labelled", "rgb", "weak")
 WEAK = View("unlabelled", "rgb", "weak")
 STRONG = View("unlabelled", "rgb", "strong")
 SHORT = "short"
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class Seen(NamedTuple):
@@ -92,7 +94,7 @@ class TemporalHead(nn.Module):
             return F.linear(F.normalize(x, dim=1), F.normalize(self.directions, dim=1))
 
 
-def follower(module: nn.Module) -> nn.Module:
+def follower(module: M) -> M:
     """A copy without gradients, to be moved by `average`."""
     return copy.deepcopy(module).requires_grad_(False)
 
@@ -103,6 +105,7 @@ class ACLMTL(Method):
     L = L_l + gamma L_u + mu_1 L_MTL + mu_2 L_ACL (Eq. 20). The student is evaluated.
     """
 
+    centre: Tensor  # (N, D): what is subtracted from the teacher's temporal outputs
     predictor: Backbone  # F_theta_s, of which f_theta_s is the part before the classifier
 
     def __init__(self, config: RunConfig, num_classes: int) -> None:
@@ -114,38 +117,34 @@ class ACLMTL(Method):
         self.predictor = build(config.model, num_classes)
         self.teacher = Teacher.of(self.predictor)
         self.followers: list[tuple[nn.Module, nn.Module]] = []  # (moving average, of what)
-        # nothing is built that weighs nothing: DDP wants a gradient for every parameter
-        self.features_wanted = options.judges or options.contrasts != "none"
-        if self.features_wanted:
-            width = self.predictor.width if options.contrasts == "none" else options.projection[1]
-            # without a contrast nothing would train a head: gamma is then read off the encoder's features
-            self.spatial: nn.Module = (
-                nn.Identity()
-                if options.contrasts == "none"
-                else spatial_head(self.predictor.width, options.projection)
-            )
-            self.spatial_teacher = follower(self.spatial)
-            self.followers.append((self.spatial_teacher, self.spatial))
+        self.bank: MemoryBank | None = None
+        self.prototypes: Prototypes | None = None
+        width = self.predictor.width
+        # no head without a term that trains it: DDP wants a gradient for every parameter. Without a contrast gamma is
+        # therefore read off the encoder's features
+        self.spatial: nn.Module = nn.Identity()  # h_s
+        if options.contrasts != "none":
+            self.spatial = spatial_head(width, options.projection)
+            width = options.projection[1]
+        self.spatial_teacher = follower(self.spatial)  # h_t
+        self.followers.append((self.spatial_teacher, self.spatial))
         if options.judges or options.contrasts == "moco":
             self.bank = MemoryBank(options.bank_size, width)
         if options.judges:
             self.prototypes = Prototypes(num_classes, width, options.beta)
         self.calibrates = bool(self.long) and options.mu1 > 0
         if self.calibrates:
-            channels = self._channels()
-            heads = {name: TemporalHead(channels, options.temporal_projection) for name in self.long}
-            self.temporal = nn.ModuleDict(heads)
+            # in the order of `long`; the last map has as many channels as the pooled features
+            self.temporal = nn.ModuleList(
+                TemporalHead(self.predictor.width, options.temporal_projection) for _ in windows
+            )
             self.temporal_teacher = follower(self.temporal)
             self.followers.append((self.temporal_teacher, self.temporal))
-            if options.centre_decay is not None:
-                self.register_buffer("centre", torch.zeros(len(self.long), options.temporal_projection[-1]))
+            # zero and unmoved where nothing is centred
+            self.register_buffer("centre", torch.zeros(len(windows), options.temporal_projection[-1]))
         self.to_bank: list[tuple[Tensor, Tensor]] = []  # (f^p, pseudo-label or -1) of each micro-batch of this step
         self.to_prototypes: list[tuple[Tensor, Tensor]] = []  # (f^l, label)
         self.to_centre: list[Tensor] = []  # mean teacher outputs (N, D)
-
-    def _channels(self) -> int:
-        """Channels of the last map, which are those of the pooled features."""
-        return self.predictor.width
 
     def start(self, upstream: Mapping[str, Path], videos: Mapping[str, Sequence[str]]) -> list[str]:
         """See the base class; the teacher takes the weights that the student starts from."""
@@ -164,20 +163,19 @@ class ACLMTL(Method):
         self.stats = {"labelled_accuracy": accuracy(student["labelled"].logits, batch.label)}
         self.stats |= statistics(pseudo, batch.truth)
 
-        own = self._key(teacher[SHORT].pooled) if self.features_wanted else None  # f^p
-        gamma = self._gamma(own, pseudo.label) if options.judges and own is not None else None
+        own = self._key(teacher[SHORT].pooled)  # f^p
+        gamma = self._gamma(own, pseudo.label)
         terms = {
             "labelled": cross_entropy(student["labelled"].logits, batch.label),  # Eq. 1
             "unlabelled": weighted_pseudo_label_loss(  # Eq. 2
                 student["strong"].logits, pseudo, self._pseudo_label_weight(pseudo, gamma)
             ),
         }
-        if own is not None:
-            self._remember(student["labelled"], batch.label, own, pseudo)
-            if options.contrasts != "none":
-                terms["contrast"] = self._contrast(student, own, gamma)
+        if options.contrasts != "none":
+            terms["contrast"] = self._contrast(student, own, gamma)
         if self.calibrates:
             terms["mtl"] = self._mtl(student["strong"].map, clips[SHORT], teacher)
+        self._remember(student["labelled"], batch.label, own, pseudo)
         return terms
 
     def weights(self, epoch: float) -> dict[str, float]:
@@ -223,9 +221,11 @@ class ACLMTL(Method):
         """h_t on pooled features (B, C), of length one (the second line of Eq. 6)."""
         return F.normalize(at_least_float32(self.spatial_teacher(pooled)), dim=1)
 
-    def _gamma(self, own: Tensor, label: Tensor) -> Tensor:
-        """gamma (B, 1 + M) of each clip's f^p and of the bank's clips with its pseudo-label (Eq. 7 to 9)."""
+    def _gamma(self, own: Tensor, label: Tensor) -> Tensor | None:
+        """gamma (B, 1 + M) of each clip's f^p and of the bank's clips with its pseudo-label (Eq. 7 to 9), if wanted."""
         options, bank, prototypes = self.options, self.bank, self.prototypes
+        if bank is None or prototypes is None:
+            return None
         gamma = reliability(
             prototype_similarity(own, bank.features, prototypes.value[label]),
             candidates(label, bank.label, bank.filled),
@@ -252,6 +252,7 @@ class ACLMTL(Method):
         anchor = self._query(student["strong"].pooled)  # f^a
         if options.contrasts == "simclr":
             return nt_xent(anchor, self._query(student["weak"].pooled), options.temperature)
+        assert self.bank is not None  # the two others have one
         features, filled = self.bank.features, self.bank.filled
         if options.contrasts == "moco" or gamma is None:
             return queue_info_nce(anchor, own, features, filled, options.temperature)
@@ -260,34 +261,33 @@ class ACLMTL(Method):
 
     def _remember(self, labelled: Seen, label: Tensor, own: Tensor, pseudo: PseudoLabels) -> None:
         """Keep what the bank and the prototypes are to take after the step."""
-        if hasattr(self, "prototypes"):
-            with torch.no_grad():
-                self.to_prototypes.append((self._query(labelled.pooled), label))
-        if hasattr(self, "bank"):
+        if self.prototypes is not None:
+            self.to_prototypes.append((self._query(labelled.pooled.detach()).detach(), label))
+        if self.bank is not None:
             confident = self.options.bank_of == "confident"
-            label = pseudo.label.where(pseudo.confident, -1) if confident else pseudo.label
-            self.to_bank.append((own, label))
+            self.to_bank.append((own, pseudo.label.where(pseudo.confident, -1) if confident else pseudo.label))
 
     # --- multi-scale temporal learning ----------------------------------------------------------------
 
     def _mtl(self, strong: Tensor, weak: Tensor, teacher: Mapping[str, Seen]) -> Tensor:
         """L_MTL (Eq. 12 to 18) from the student's strong map, the weak short clips and the teacher's maps."""
         options = self.options
-        query = evaluated_map(self.predictor, weak)  # f^q: no gradient, it only shapes the teacher's target
+        # f^q: no gradient, it only shapes the teacher's target. After the passes with gradient: autocast keeps the
+        # weights that it cast, and those that it cast without gradient would stay so
+        query = evaluated_map(self.predictor, weak)
         short = strong.mean(dim=(2, 3, 4))  # f^q*, pooled as f^k* is
         losses, outputs, chosen = [], [], []
-        for number, name in enumerate(self.long):
+        for name, head, following, centre in zip(
+            self.long, self.temporal, self.temporal_teacher, self.centre, strict=True
+        ):
             with torch.no_grad():
                 key = calibrated(query, teacher[name].map, options.attention).mean(dim=(2, 3, 4))  # f^k*
-                z = self.temporal_teacher.get_submodule(name)(key)
-                target = targets(
-                    z, options.teacher_temperature, None if options.centre_decay is None else self.centre[number]
-                )
+                z = following(key)
+                target = targets(z, options.teacher_temperature, centre)
             outputs.append(z.mean(dim=0))
             chosen.append(entropy(target))
-            losses.append(self_distillation(self.temporal[name](short), target, options.student_temperature))
-        if options.centre_decay is not None:
-            self.to_centre.append(torch.stack(outputs))
+            losses.append(self_distillation(head(short), target, options.student_temperature))
+        self.to_centre.append(torch.stack(outputs))
         self.stats["mtl_entropy"] = torch.stack(chosen).mean()
         return torch.stack(losses).mean()
 
@@ -297,15 +297,15 @@ class ACLMTL(Method):
     def after_step(self, step: int) -> None:
         """Move the teacher, and let bank, prototypes and centre take what all processes saw in this step."""
         self.teacher.follow(self.predictor, self.options.ema_decay)
-        for mean, source in self.followers:
-            average(mean, source, self.options.ema_decay)
-        if self.to_prototypes:
+        for following, followed in self.followers:
+            average(following, followed, self.options.ema_decay)
+        if self.prototypes is not None and self.to_prototypes:
             self.prototypes.update(*_gathered(self.to_prototypes))
-        if self.to_bank:
+        if self.bank is not None and self.to_bank:
             self.bank.add(*_gathered(self.to_bank))
         if self.to_centre and self.options.centre_decay is not None:
-            mean_output = gathered(torch.stack(self.to_centre)).mean(dim=0)
-            self.centre.lerp_(mean_output, 1 - self.options.centre_decay)
+            mean = gathered(torch.stack(self.to_centre)).mean(dim=0)
+            self.centre.lerp_(mean, 1 - self.options.centre_decay)
         self.to_prototypes, self.to_bank, self.to_centre = [], [], []
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ssar.config import RunConfig
 from ssar.losses.cross_entropy import cross_entropy
+from ssar.losses.precision import at_least_float32
 from ssar.losses.pseudo_label import fused_probabilities, pseudo_label_loss, select, statistics
 from ssar.methods.base import Batch, Method, View, accuracy, evaluated, fixmatch_forward
 from ssar.methods.options import MvPLOptions
@@ -50,7 +51,7 @@ class MvPL(Method):
         super().__init__(config, num_classes)
         self.options = cast(MvPLOptions, config.options)
         # as fixmatch_forward takes them: labelled, weak and strong clips
-        self.by_modality = {
+        self.by_modality: dict[str, tuple[View, ...]] = {
             m: (View("labelled", m, "weak"), View("unlabelled", m, "weak"), View("unlabelled", m, "strong"))
             for m in self.options.views
         }
@@ -60,35 +61,29 @@ class MvPL(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         options, terms = self.options, {}
         names = list(self.by_modality)
-        labelled: dict[str, Tensor] = {}
-        weak: dict[str, Tensor] = {}
-        strong: dict[str, Tensor | None] = {}
-        for group in [names] if options.view_pass == "joint" else [[name] for name in names]:
-            clips = [torch.cat(kind) for kind in zip(*(self._clips(batch, m) for m in group), strict=True)]
-            _, l, w, s = fixmatch_forward(
-                self.predictor, clips, options.strong_pass, needed=not self.warming_up(batch.epoch)
-            )
-            labelled |= zip(group, l.chunk(len(group)), strict=True)
-            weak |= zip(group, w.chunk(len(group)), strict=True)
-            strong |= zip(group, [None] * len(group) if s is None else s.chunk(len(group)), strict=True)
+        clips = {m: [batch.clips[view] for view in self.by_modality[m]] for m in names}
+        needed = not self.warming_up(batch.epoch)
+        logits: dict[str, tuple[Tensor, Tensor, Tensor | None]] = {}  # of labelled, weak and strong clips
+        for group in [names] if options.view_pass == "joint" else [[m] for m in names]:
+            together = [torch.cat(kind) for kind in zip(*(clips[m] for m in group), strict=True)]
+            _, labelled, weak, strong = fixmatch_forward(self.predictor, together, options.strong_pass, needed)
+            parts = [[None] * len(group) if x is None else x.chunk(len(group)) for x in (labelled, weak, strong)]
+            logits |= zip(group, zip(*parts, strict=True), strict=True)
         if options.pseudo_label_mode == "eval":
-            weak = {m: evaluated(self.predictor, self._clips(batch, m)[1]) for m in names}
+            predicted = {m: evaluated(self.predictor, clips[m][1]) for m in names}
+        else:
+            predicted = {m: logits[m][1].detach() for m in names}
 
-        pseudo = {
-            m: select(target, options.threshold)
-            for m, target in view_targets(weak, options.fusion, options.average_of).items()
-        }
+        targets = view_targets(predicted, options.fusion, options.average_of)
+        pseudo = {m: select(targets[m], options.threshold) for m in names}
         for m in names:
-            terms[f"labelled_{m}"] = cross_entropy(labelled[m], batch.label)
-            terms[f"unlabelled_{m}"] = pseudo_label_loss(strong[m], pseudo[m])
+            terms[f"labelled_{m}"] = cross_entropy(logits[m][0], batch.label)
+            terms[f"unlabelled_{m}"] = pseudo_label_loss(logits[m][2], pseudo[m])
 
-        self.stats = {f"labelled_accuracy_{m}": accuracy(labelled[m], batch.label) for m in names}
+        self.stats = {f"labelled_accuracy_{m}": accuracy(logits[m][0], batch.label) for m in names}
         self.stats |= statistics(pseudo["rgb"], batch.truth)
-        self.predictions = {"predictor": fused_probabilities(weak, "self", options.average_of)["rgb"].detach()}
+        self.predictions = {"predictor": at_least_float32(predicted["rgb"]).softmax(dim=1)}
         return terms
-
-    def _clips(self, batch: Batch, modality: str) -> list[Tensor]:
-        return [batch.clips[view] for view in self.by_modality[modality]]
 
     def weights(self, epoch: float) -> dict[str, float]:
         share = 1 / len(self.by_modality)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +130,11 @@ class TimeBalance(Method):
         if options.teachers == "none":
             return {"labelled": 1.0}
         return {"labelled": 1.0} | {name: weight for name, weight in omega.items() if weight > 0}
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the student and each teacher in place; their dict itself computes nothing."""
+        for network in (self.predictor, *self.teachers.values()):
+            network.compile(*args, **kwargs)
 
 
 def _scores(by_path: Mapping[str, float], videos: Sequence[str], path: Path) -> Tensor:

@@ -72,12 +72,11 @@ def _from_timm(name: str) -> Mapping[str, Tensor]:
     except ImportError:
         raise _UnavailableError("timm is not installed") from None
     try:
-        with torch.device("meta"):
-            timm.create_model(name)
+        timm.get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError as error:
         raise UserError(
-            f"model.vit.pretrained: timm {timm.__version__} knows no model {name!r} ({error}); "
-            "timm.list_models(pretrained=True) lists the names"
+            f"model.vit.pretrained: timm {timm.__version__} has no weights called {name!r} ({error}); "
+            "timm.list_models(pretrained=True) lists them"
         ) from error
     try:
         state: Mapping[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()

@@ -78,6 +78,8 @@ def _labels(cells: Sequence[Sequence[Cell]]) -> Iterator[str]:
 
 def _protocol(views: Views) -> str:
     crops = "the centre crop" if views.crops == 1 else f"{views.crops} crops"
+    if views.scales is not None:
+        crops = f"centre crops of {', '.join(f'{scale:g}' for scale in views.scales)} times the short side"
     size = f" of {views.size} × {views.size} pixels" if views.size else " of the training size"
     clips = "1 clip" if views.clips == 1 else f"{views.clips} clips"
     return f"Each test video: {clips}, {crops}{size}, mean of {AVERAGES[views.average]}; last checkpoint."

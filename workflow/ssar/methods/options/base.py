@@ -83,11 +83,6 @@ class PseudoLabelOptions(MethodOptions):
     threshold: Probability = option(
         about="gamma of Eq. 2 and 5: least confidence of a pseudo-label", source="LTG §4.2: 0.3"
     )
-    pseudo_label_mode: Literal["train", "eval"] = option(
-        "train",
-        about="mode of the network when it makes pseudo-labels: train has dropout and batch statistics",
-        source="undefined in LTG; LTG code: train",
-    )
     strong_pass: Literal["joint", "own"] = option(
         "joint",
         about="strong clips pass the network with the others, sharing batch statistics, or by themselves",
@@ -99,7 +94,17 @@ class PseudoLabelOptions(MethodOptions):
         return True
 
 
-class FixMatchOptions(SingleStreamOptions, PseudoLabelOptions):
+class OwnPseudoLabelOptions(PseudoLabelOptions):
+    """Options of methods whose trained networks make the pseudo-labels."""
+
+    pseudo_label_mode: Literal["train", "eval"] = option(
+        "train",
+        about="mode of the network when it makes pseudo-labels: train has dropout and batch statistics",
+        source="undefined in LTG; LTG code: train",
+    )
+
+
+class FixMatchOptions(SingleStreamOptions, OwnPseudoLabelOptions):
     """FixMatch (LTG §3.1)."""
 
     w_labelled: NonNegative = option(1.0, about="weight of L_l", source="LTG Eq. 4")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
-from ssar.methods.options.base import PseudoLabelOptions, SingleStreamOptions
+from ssar.methods.options.base import OwnPseudoLabelOptions, SingleStreamOptions
 from ssar.options import NonNegative, Probability, option
 
 MODALITIES = ("rgb", "tg", "flow")
@@ -71,7 +71,7 @@ class MeanTeacherOptions(SingleStreamOptions):
         return True
 
 
-class MvPLOptions(PseudoLabelOptions):
+class MvPLOptions(OwnPseudoLabelOptions):
     """Multiview Pseudo-Labeling (Xiong et al., ICCV 2021)."""
 
     views: tuple[Literal["rgb", "tg", "flow"], ...] = option(

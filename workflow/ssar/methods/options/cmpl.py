@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from ssar.methods.options.base import PseudoLabelOptions, Stream, Window
+from ssar.methods.options.base import OwnPseudoLabelOptions, Stream, Window
 from ssar.options import Closed, NonNegative, Positive, Probability, option
 
 AUXILIARY = "auxiliary"
@@ -33,7 +33,7 @@ class Auxiliary(Closed):
         return self
 
 
-class CMPLOptions(PseudoLabelOptions):
+class CMPLOptions(OwnPseudoLabelOptions):
     """Cross-Model Pseudo-Labeling (CVPR 2022)."""
 
     threshold: Probability = option(

@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import field_validator, model_validator
 
-from ssar.methods.options.base import PseudoLabelOptions
+from ssar.methods.options.base import OwnPseudoLabelOptions
 from ssar.options import NonNegative, Positive, option
 
 
-class LTGOptions(PseudoLabelOptions):
+class LTGOptions(OwnPseudoLabelOptions):
     """Learning from Temporal Gradient (CVPR 2022)."""
 
     pseudo_label: Literal["rgb", "tg", "self", "average"] = option(

@@ -11,9 +11,6 @@ from ssar.options import NonNegative, Positive, Probability, option
 class SVFormerOptions(PseudoLabelOptions):
     """SVFormer (CVPR 2023)."""
 
-    pseudo_label_mode: Literal["eval"] = option(
-        "eval", about="mode of the teacher when it makes pseudo-labels: it has no other", source="SVFormer code"
-    )
     ema: Probability = option(
         about="decay of the teacher's weights", source="undefined in ACL+MTL; SVFormer fork: 0.99"
     )
@@ -23,43 +20,47 @@ class SVFormerOptions(PseudoLabelOptions):
     )
     alpha: float = option(about="lambda ~ Beta(alpha, alpha)", source="SVFormer fork: 10", gt=0)
     mix_mask: Literal["batch", "sample"] = option(
-        "sample", about="one mask for all clips of a batch, or one for each", source="SVFormer code: batch"
+        "sample",
+        about="one mask for all clips of a batch, or one for each",
+        source="undefined in ACL+MTL; ours; SVFormer code: batch",
     )
     mix_label: Literal["soft", "confident-hard"] = option(
         "soft",
         about="what of each clip is mixed: the teacher's probabilities, or its one-hot label where it is confident",
-        source="SVFormer code: confident-hard",
+        source="undefined in ACL+MTL; ours; SVFormer code: confident-hard",
     )
     mix_loss: Literal["mse-probabilities", "mse-logits", "ce"] = option(
         "mse-probabilities",
         about="squared distance of the mixed label to probabilities or raw logits, or cross-entropy",
-        source="SVFormer §3.3; SVFormer code: mse-logits",
+        source="undefined in ACL+MTL; ours; SVFormer code: mse-logits",
     )
     mix_reduction: Literal["sum", "mean"] = option(
-        "sum", about="squared differences are added or averaged over the classes", source="SVFormer code: mean"
+        "sum",
+        about="squared differences are added or averaged over the classes",
+        source="undefined in ACL+MTL; ours; SVFormer code: mean",
     )
     mix_confident: Literal["none", "either", "both"] = option(
         "none",
         about="which clips of a mixed pair must be confident for it to count",
-        source="undefined in SVFormer; its code has a mask",
+        source="undefined in ACL+MTL; ours; SVFormer code has a mask of its own",
     )
     warp_frames: tuple[Positive, ...] = option(
         (),
         about="temporal warping: how many frames a strong clip keeps, one of these at random; empty: no warping",
-        source="SVFormer §3.4; SVFormer code: 2, 4 or all of 8",
+        source="SVFormer code: 2, 4 or all of 8",
     )
     warp_fill: Literal["nearest", "even"] = option(
         "nearest",
         about="a dropped frame is replaced by the nearest kept one, or kept ones last equally long",
-        source="SVFormer §3.4; SVFormer code: even",
+        source="undefined in ACL+MTL; ours; SVFormer code stretches: even",
     )
     strong_clip: Literal["main", "own"] = option(
         "main",
         about="the strong clip shows the weak one's frames, or a random place of the video",
-        source="SVFormer code: own",
+        source="ACL+MTL Eq. 2: one clip; SVFormer code: own",
     )
     evaluate: Literal["student", "teacher"] = option(
-        "student", about="the network that is evaluated", source="SVFormer code: student"
+        "student", about="the network that is evaluated", source="undefined in ACL+MTL; SVFormer code: student"
     )
 
     def windows(self, stream: Stream, frames: int, stride: int) -> tuple[Window, ...]:
