@@ -31,16 +31,18 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
+import numpy as np
 import psutil
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssar.config import RunConfig, run_model
+from ssar.config import RunConfig, canonical, run_model
 from ssar.engine import optim
 from ssar.engine.layout import channels_last
 from ssar.engine.numerics import DTYPES
 from ssar.engine.weights import save_model
 from ssar.errors import UserError
+from ssar.evaluation.similarity import Similarity, write_scores
 from ssar.layers import Layer, validate
 from ssar.methods import METHODS, method_class
 from ssar.methods.base import Batch, Method, View
@@ -104,15 +106,18 @@ def random_batch(method: Method, options: argparse.Namespace) -> Batch:
     )
 
 
-def upstream(config: RunConfig, folder: Path) -> dict[str, Path]:
-    """Freshly initialised networks in the roles that trained runs would play."""
-    paths = {}
-    for role in config.options.roles:
-        values = config.model_dump(exclude={"options", "method", "upstream"}, exclude_defaults=True)
-        own = run_model(REFERENCE).model_validate({**values, "method": REFERENCE, "options": {}})
-        method = method_class(REFERENCE)(own, CLASSES)
-        paths[role] = folder / f"{role}.pt"
-        save_model(paths[role], own, [str(i) for i in range(CLASSES)], method, method.predictor)
+def upstream(config: RunConfig, videos: list[str], folder: Path) -> dict[str, Path]:
+    """Freshly initialised networks, and random similarity scores, in the roles that other runs play."""
+    values = config.model_dump(exclude={"options", "method", "upstream"}, exclude_defaults=True)
+    own = run_model(REFERENCE).model_validate({**values, "method": REFERENCE, "options": {}})
+    paths = {role: folder / role for role in config.options.roles}
+    for role, path in paths.items():
+        if role == "scores":
+            each, pairs = np.random.default_rng(0).uniform(size=len(videos)), np.zeros((len(videos), 2, 1, 1))
+            write_scores(path, Similarity(np.array(videos), pairs, pairs, each, each, [canonical(own)] * 2))
+        else:
+            method = method_class(REFERENCE)(own, CLASSES)
+            save_model(path, own, [str(number) for number in range(CLASSES)], method, method.predictor)
     return paths
 
 
@@ -125,7 +130,7 @@ def measure(config: RunConfig, options: argparse.Namespace) -> dict[str, Any]:
     method = method_class(config.method)(config, CLASSES)
     with tempfile.TemporaryDirectory() as folder:
         videos = [f"{i}.avi" for i in range(options.batch)]
-        method.start(upstream(config, Path(folder)), {"labelled": videos, "unlabelled": videos})
+        method.start(upstream(config, videos, Path(folder)), {"labelled": videos, "unlabelled": videos})
     method.to(options.device).train()
     if config.channels_last:
         channels_last(method)
@@ -253,8 +258,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--size", type=int, default=32, help="224 is the papers' scale, for a GPU")
     parser.add_argument("--batch", type=int, default=8, help="videos of each stream")
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--warmup", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--warmup", type=int, default=1)
     compare(parser.parse_args())
 
 

@@ -140,17 +140,22 @@ def test_every_combination_trains_all_that_it_builds(contrast: str, weight: str,
 
 @pytest.mark.parametrize("contrast", ["acl", "simclr"])
 def test_mixed_precision_loses_no_gradient(contrast: str) -> None:
-    """Autocast keeps the weights that it cast; those of a pass without gradient must not reach one with it."""
-    method = build(options__contrast=contrast, options__threshold=0, options__unfitted=1)
+    """Autocast keeps the weights that it cast; those of a pass without gradient must not reach one with it.
+
+    With the transformer: in 16 bits some CPUs return wrong weight gradients of 3D convolutions.
+    """
+    method = build(model__arch="timesformer", options__contrast=contrast, options__threshold=0, options__unfitted=1)
     batch = filled(method, steps=1)
+    found = []
     for autocast in (False, True):
         method.zero_grad(set_to_none=True)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
             loss = total(method, batch)
         loss.backward()
-        trained = {name: p.grad for name, p in method.named_parameters() if p.requires_grad}
-        assert all(gradient is not None and gradient.isfinite().all() for gradient in trained.values())
-        assert all(gradient.abs().sum() > 0 for name, gradient in trained.items() if gradient is not None), autocast
+        gradients = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
+        assert all(gradient.isfinite().all() for gradient in gradients.values())
+        found.append({name for name, gradient in gradients.items() if gradient.any()})
+    assert found[0] == found[1]
 
 
 def test_the_baseline_is_a_mean_teacher_with_pseudo_labels() -> None:

@@ -19,11 +19,10 @@ from ssar.losses.adaptive_contrast import (
     positives,
     prototype_similarity,
     reliability,
-    weighted_pseudo_label_loss,
 )
 from ssar.losses.instance_contrast import nt_xent, queue_info_nce
 from ssar.losses.mixture import FLOOR
-from ssar.losses.pseudo_label import PseudoLabels
+from ssar.losses.pseudo_label import PseudoLabels, pseudo_label_loss
 
 TAU, ITERATIONS, LEAST = 0.2, 10, 4
 
@@ -248,7 +247,7 @@ def test_the_weight_of_each_clip_is_its_gamma() -> None:
     expected = 0.0
     for row, y, sure, g in zip(logits.tolist(), [1, 3, 0], [1, 1, 0], [0.25, 0.0, 1.0], strict=True):
         expected -= sure * g * math.log(math.exp(row[y]) / sum(map(math.exp, row))) / 3
-    loss = weighted_pseudo_label_loss(logits, pseudo, weight)
+    loss = pseudo_label_loss(logits, pseudo, weight)
     loss.backward()
     assert loss.item() == pytest.approx(expected, rel=1e-9)
     assert weight.grad is None

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ssar.errors import UserError
 from ssar.layers import Layer, validate
+from ssar.methods import options_class
 from ssar.options import Closed, option
 from ssar.project import CONFIG
 from ssar.reporting.spec import FigureSpec, TableSpec
@@ -71,8 +72,9 @@ class Paper:
             yield from table.wanted()
         for figure in self.figures.values():
             yield from figure.wanted()
-        for variant in self.experiments:
-            yield variant, self.declared.ablation_setting
+        for variant, experiment in self.experiments.items():
+            if options_class(experiment.method).needs_labelled:  # self-supervised ones have nothing to evaluate
+                yield variant, self.declared.ablation_setting
 
 
 def load_paper(name: str) -> Paper:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,16 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a yaml file. Raises UserError with file and line when it cannot be read."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a SafeLoader
+        return copy.deepcopy(_parsed(path, path.read_bytes()))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+
+
+@lru_cache(maxsize=256)
+def _parsed(path: Path, text: bytes) -> dict[str, Any]:
+    """Each content once: a method's yaml is a layer of every run, and every Snakemake job builds all of them."""
+    try:
+        content = yaml.load(text, Loader=_Loader)  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{path}{line}: {error.problem}") from None

@@ -31,7 +31,7 @@ def train_indices(
     usable = _usable(num_frames, lookahead)
     room = usable - frames * stride
     start = int(rng.integers(0, room + 1)) if room > 0 else 0
-    return _fit(start + np.arange(frames) * stride, usable, short)
+    return fit(start + np.arange(frames) * stride, usable, short)
 
 
 def window_indices(
@@ -61,7 +61,7 @@ def window_indices(
     indices = {}
     for window in (main, *others):
         if window.name in places:
-            clip = _fit(places[window.name] + np.arange(window.frames) * window.stride, usable, short)
+            clip = fit(places[window.name] + np.arange(window.frames) * window.stride, usable, short)
         else:
             clip = train_indices(num_frames, window.frames, window.stride, rng, lookahead, short)
         indices[window.name] = clip
@@ -89,10 +89,10 @@ def uniform_indices(
     usable = _usable(num_frames, lookahead)
     interval = max(usable - frames * stride + 1, 0) / clips
     starts = ((np.arange(clips) + 0.5) * interval).astype(np.int64)
-    return _fit(starts[:, None] + np.arange(frames) * stride, usable, short)
+    return fit(starts[:, None] + np.arange(frames) * stride, usable, short)
 
 
-def _fit(indices: np.ndarray, usable: int, short: Short) -> np.ndarray:
+def fit(indices: np.ndarray, usable: int, short: Short) -> np.ndarray:
     """Indices beyond the end brought back into the video."""
     return indices % usable if short == "loop" else np.minimum(indices, usable - 1)
 

@@ -19,6 +19,7 @@ from ssar.augment import Augmenter
 from ssar.augment.views import centre
 from ssar.config import RunConfig, canonical, parse_run
 from ssar.data.clips import ClipDecoder, ClipTask, run_decoder
+from ssar.data.sampling import fit
 from ssar.data.split import Video, read_split
 from ssar.data.workers import in_order
 from ssar.engine.devices import launched
@@ -109,7 +110,7 @@ def consecutive_indices(num_frames: int, clips: int, config: RunConfig) -> np.nd
     starts = (np.arange(clips) * apart).astype(np.int64)
     starts += max(num_frames - span - starts[-1], 0) // 2
     indices = starts[:, None] + np.arange(clip.frames) * clip.stride
-    return indices % num_frames if clip.short_videos == "loop" else np.minimum(indices, num_frames - 1)
+    return fit(indices, num_frames, clip.short_videos)
 
 
 @dataclass(frozen=True)

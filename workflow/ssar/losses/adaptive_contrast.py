@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ssar.losses.mixture import higher_component
 from ssar.losses.precision import at_least_float32
-from ssar.losses.pseudo_label import PseudoLabels
 
 
 def candidates(label: Tensor, bank_label: Tensor, filled: Tensor) -> Tensor:
@@ -78,12 +77,3 @@ def adaptive_contrast(
         attracted = similarity.masked_fill(~positive, -torch.inf).logsumexp(dim=1)
         everything = similarity.masked_fill(~(positive | negative), -torch.inf).logsumexp(dim=1)
         return (everything - attracted).mean()
-
-
-def weighted_pseudo_label_loss(logits: Tensor, pseudo: PseudoLabels, weight: Tensor) -> Tensor:
-    """L_u (Eq. 2) with a weight for every clip, the gamma_i that replaces alpha (§3.5); a scalar.
-
-    Shapes: logits (B_u, K), weight (B_u,). The sum is divided by all unlabelled clips, confident or not.
-    """
-    each = F.cross_entropy(at_least_float32(logits), pseudo.label, reduction="none")
-    return (each * pseudo.confident * weight.detach()).mean()

@@ -51,16 +51,17 @@ def select(probabilities: Tensor, threshold: float) -> PseudoLabels:
     return PseudoLabels(label, confidence >= threshold)
 
 
-def pseudo_label_loss(logits: Tensor | None, pseudo: PseudoLabels) -> Tensor:
+def pseudo_label_loss(logits: Tensor | None, pseudo: PseudoLabels, weight: Tensor | None = None) -> Tensor:
     """L_u = -1/B_u sum_{x_j in C} y_j log f(A(x_j)) (LTG Eq. 3), a scalar; 0 when C is empty.
 
     The sum over the confident clips is divided by *all* unlabelled clips. Shape: logits (B_u, K); None, where no
-    strong clip was passed, gives 0.
+    strong clip was passed, gives 0. `weight` (B_u,): a constant factor of each clip (ACL+MTL §3.5).
     """
     if logits is None:
         return torch.zeros((), device=pseudo.label.device)
     each = F.cross_entropy(at_least_float32(logits), pseudo.label, reduction="none")
-    return (each * pseudo.confident).mean()
+    each = each * pseudo.confident
+    return (each if weight is None else each * weight.detach()).mean()
 
 
 def statistics(pseudo: PseudoLabels, truth: Tensor | None) -> dict[str, Tensor]:

@@ -18,15 +18,14 @@ from ssar.losses.adaptive_contrast import (
     positives,
     prototype_similarity,
     reliability,
-    weighted_pseudo_label_loss,
 )
 from ssar.losses.calibration import calibrated
 from ssar.losses.cross_entropy import cross_entropy
 from ssar.losses.instance_contrast import nt_xent, queue_info_nce
 from ssar.losses.precision import at_least_float32
-from ssar.losses.pseudo_label import PseudoLabels, fused_probabilities, select, statistics
+from ssar.losses.pseudo_label import PseudoLabels, fused_probabilities, pseudo_label_loss, select, statistics
 from ssar.losses.self_distillation import entropy, self_distillation, targets
-from ssar.methods.base import Batch, Method, View, accuracy
+from ssar.methods.base import Batch, Method, View, accuracy, evaluated_all
 from ssar.methods.options import ACLMTLOptions
 from ssar.models.backbone import Backbone, Features
 from ssar.models.build import build
@@ -58,16 +57,6 @@ def one_pass(forward: Callable[[Tensor], Features], groups: Mapping[str, Tensor]
 
 
 @torch.no_grad()
-def evaluated_map(network: Backbone, clips: Tensor) -> Tensor:
-    """The last stage's map (B, C, T, H, W) in evaluation mode, without gradient."""
-    training = network.training
-    network.eval()
-    try:
-        return network.forward_all(clips).stages[-1]
-    finally:
-        network.train(training)
-
-
 def spatial_head(inputs: int, widths: Sequence[int]) -> nn.Sequential:
     """h_s: two linear layers, without normalisation, since a batch may be a single clip."""
     hidden, outputs = widths
@@ -167,7 +156,7 @@ class ACLMTL(Method):
         gamma = self._gamma(own, pseudo.label)
         terms = {
             "labelled": cross_entropy(student["labelled"].logits, batch.label),  # Eq. 1
-            "unlabelled": weighted_pseudo_label_loss(  # Eq. 2
+            "unlabelled": pseudo_label_loss(  # Eq. 2
                 student["strong"].logits, pseudo, self._pseudo_label_weight(pseudo, gamma)
             ),
         }
@@ -274,7 +263,7 @@ class ACLMTL(Method):
         options = self.options
         # f^q: no gradient, it only shapes the teacher's target. After the passes with gradient: autocast keeps the
         # weights that it cast, and those that it cast without gradient would stay so
-        query = evaluated_map(self.predictor, weak)
+        query = evaluated_all(self.predictor, weak).stages[-1]
         short = strong.mean(dim=(2, 3, 4))  # f^q*, pooled as f^k* is
         losses, outputs, chosen = [], [], []
         for name, head, following, centre in zip(

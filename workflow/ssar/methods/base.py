@@ -124,15 +124,19 @@ def fixmatch_forward(
 
 
 @torch.no_grad()
-def evaluated(network: nn.Module, clips: Tensor) -> Tensor:
-    """Logits (B, K) of clips in evaluation mode: no dropout, running batch-norm statistics, no gradient."""
+def evaluated_all(network: Backbone, clips: Tensor) -> Features:
+    """A pass in evaluation mode: no dropout, running batch-norm statistics, no gradient."""
     training = network.training
     network.eval()
     try:
-        logits: Tensor = network(clips)
-        return logits
+        return network.forward_all(clips)
     finally:
         network.train(training)
+
+
+def evaluated(network: Backbone, clips: Tensor) -> Tensor:
+    """Logits (B, K) of clips in evaluation mode, without gradient."""
+    return evaluated_all(network, clips).logits
 
 
 def accuracy(logits: Tensor, label: Tensor) -> Tensor:

@@ -27,7 +27,13 @@ def read_result(path: Path) -> dict[str, Any] | None:
 
 
 def look_up(result: dict[str, Any], metric: str, path: Path) -> Value:
-    """The value of a metric, a key whose dots lead into groups. Raises UserError for one that is not there."""
+    """The value of a metric, a key whose dots lead into groups; None for a class that the dataset does not have.
+
+    Raises UserError for a metric that is not there.
+    """
+    group, _, name = metric.partition(".")
+    if group == "per_class" and name not in result.get(group, {name: None}):
+        return None
     value: Any = result
     for part in metric.split("."):
         if not isinstance(value, dict) or part not in value:

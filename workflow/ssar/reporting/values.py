@@ -1,4 +1,4 @@
-"""How a value looks, whatever the format: 1 decimal, n/a for what is missing."""
+"""How a value looks, whatever the format: 1 decimal, published ones with those printed, n/a for what is missing."""
 
 from __future__ import annotations
 
@@ -21,9 +21,14 @@ def number(value: Value) -> str:
     return value if isinstance(value, str) else "" if value is None else f"{value:.1f}"
 
 
+def printed(value: Value) -> str:
+    """A published percentage with the decimals that the paper gives it, at least 1."""
+    return f"{value:.2f}" if isinstance(value, float) and round(value, 1) != value else number(value)
+
+
 def shown(cell: Cell) -> Shown:
     """What stands in a cell."""
-    published = "" if cell.published is None else f"({number(cell.published)})"
+    published = "" if cell.published is None else f"({printed(cell.published)})"
     if cell.quoted:
         return Shown(published=published + DAGGER)
     if not cell.wanted:
