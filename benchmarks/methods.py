@@ -110,7 +110,7 @@ def upstream(config: RunConfig, videos: list[str], folder: Path) -> dict[str, Pa
     """Freshly initialised networks, and random similarity scores, in the roles that other runs play."""
     values = config.model_dump(exclude={"options", "method", "upstream"}, exclude_defaults=True)
     own = run_model(REFERENCE).model_validate({**values, "method": REFERENCE, "options": {}})
-    paths = {role: folder / role for role in config.options.roles}
+    paths = {role: folder / f"{role}.pt" for role in config.options.roles}
     for role, path in paths.items():
         if role == "scores":
             each, pairs = np.random.default_rng(0).uniform(size=len(videos)), np.zeros((len(videos), 2, 1, 1))

@@ -56,7 +56,6 @@ def one_pass(forward: Callable[[Tensor], Features], groups: Mapping[str, Tensor]
     return {name: Seen(*part) for name, part in zip(groups, zip(*parts, strict=True), strict=True)}
 
 
-@torch.no_grad()
 def spatial_head(inputs: int, widths: Sequence[int]) -> nn.Sequential:
     """h_s: two linear layers, without normalisation, since a batch may be a single clip."""
     hidden, outputs = widths
