@@ -144,3 +144,13 @@ def test_colours_leave_gradients_alone() -> None:
     plain = Augmenter(Augment(weak=WEAK)).weak(raw)
     assert torch.equal(found["tg"], plain["tg"])
     assert torch.equal(found["rgb"][:, :, 0], found["rgb"][:, :, 2])
+
+
+def test_a_mirrored_clip_has_mirrored_flow() -> None:
+    still, right = 128, 150
+    flow = torch.full((2, 24, 30, 3), still, dtype=torch.uint8)
+    flow[..., 0] = right
+    raw = raw_batch(20)
+    raw.frames, raw.flow, raw.windows = None, [flow] * 20, {}
+    found = Augmenter(Augment(weak=WEAK)).weak(raw)["flow"]
+    assert {tuple(values) for values in found[:, 0, :, 0, 0].tolist()} == {(right, 128, 128), (256 - right, 128, 128)}

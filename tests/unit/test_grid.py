@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -204,3 +205,33 @@ def test_variants_that_need_themselves_or_nobody_are_refused(tmp_path, monkeypat
     monkeypatch.setattr("ssar.experiments.CONFIG", tmp_path)
     with pytest.raises(UserError, match=message):
         load_paper("odd")
+
+
+def test_unlabelled_videos_of_another_dataset(make):
+    grid = make()
+    setting = "ucf101.all+kinetics400"
+    for run in grid.select("cmpl", "cmpl", setting):
+        assert run.config.unlabelled is not None
+        assert run.config.unlabelled.dataset == "kinetics400"
+        targets = Targets(grid)
+        assert targets.unlabelled(run.id) == ["results/splits/kinetics400/all.d0.csv"]
+        assert targets.unlabelled_root(run.id) == ["results/data/kinetics400/videos"]
+        assert "protocol" in targets.labels_json("kinetics400", "all", "0")
+    assert all(run.config.unlabelled is None for run in grid.runs.values() if not run.config.options.needs_unlabelled)
+
+
+def test_a_setting_may_speak_to_one_method(make):
+    grid = make()
+    cmpl, fixmatch = (grid.select("cmpl", name, "ucf101.per-class-10")[0].config for name in ("cmpl", "fixmatch"))
+    assert cmpl.options.lambda_u == fixmatch.options.w_unlabelled == 2
+    assert cmpl.optim.weight_decay == fixmatch.optim.weight_decay == 1e-3
+
+
+def test_equal_protocols_with_and_without_the_labelled_among_the_unlabelled_are_two_splits(make):
+    grid = make()
+    targets = Targets(grid)
+    runs = [grid.select("benchmark", "fixmatch", SETTING)[0], grid.select("timebalance", "timebalance", SETTING)[0]]
+    splits = [targets.split(run.id) for run in runs]
+    assert splits == [f"results/splits/ucf101/videossl-20.d0{rest}.csv" for rest in ("", "-rest")]
+    flags = [json.loads(targets.labels_json("ucf101", "videossl-20", f"0{rest}")) for rest in ("", "-rest")]
+    assert [flag.get("unlabelled_includes_labelled", True) for flag in flags] == [True, False]

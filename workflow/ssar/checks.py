@@ -75,8 +75,6 @@ def run_problems(run: RunConfig, dataset: DatasetConfig) -> Iterator[str]:
         other = run.unlabelled.dataset
         if "tg" in options.modalities and run.data.tg_source == "store":
             yield f"the gradient store of {run.dataset} has no videos of {other}: set `tg_source: online`"
-        if not options.needs_unlabelled:
-            yield f"method `{run.method}` reads no unlabelled videos, and the setting takes them from {other}"
     if run.augment.weak.area[0] > run.augment.weak.area[1] or run.augment.weak.ratio[0] > run.augment.weak.ratio[1]:
         yield "keys `augment.weak.area` and `augment.weak.ratio` are ranges: the lower end comes first"
     if dataset.synthact is not None and "tg" in options.modalities:

@@ -184,7 +184,9 @@ class Grid:
             other = data_identity(self.dataset(setting.unlabelled), "all").model_dump(exclude_defaults=True)
             fixed["unlabelled"] = {"dataset": setting.unlabelled, "data": other}
         layers.insert(0, Layer(fixed, paper.file))
-        return validate(run_model(experiment.method), layers, f"variant `{variant}` of {paper.name} has mistakes:")
+        run = validate(run_model(experiment.method), layers, f"variant `{variant}` of {paper.name} has mistakes:")
+        # a method that reads no unlabelled videos is the same run wherever they come from
+        return run if run.options.needs_unlabelled else run.model_copy(update={"unlabelled": None})
 
     def _layers(self, paper: Paper, variant: str, experiment: Experiment, setting: str) -> Iterator[Layer]:
         file = CONFIG / "methods" / f"{experiment.method}.yaml"

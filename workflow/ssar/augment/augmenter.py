@@ -113,7 +113,7 @@ class Augmenter:
             height, width = clips[0].shape[1:3]
             drawn = weak.draw(height, width, config, generator(purpose, seed, *number))
             for name, view in zip(decoded, weak.apply(clips, drawn, config.size), strict=True):
-                views[name].append(view)
+                views[name].append(_mirrored_flow(view) if name == "flow" and drawn.flip else view)
         return {name: torch.stack(clips) for name, clips in views.items()}
 
     def _coloured(
@@ -125,6 +125,12 @@ class Augmenter:
         changes = [colour.draw(config, generator(purpose, seed, *number)) for seed in raw.seed.tolist()]
         clips = [colour.apply(clip, change) for clip, change in zip(views["rgb"], changes, strict=True)]
         return views | {"rgb": torch.stack(clips)}
+
+
+def _mirrored_flow(view: Tensor) -> Tensor:
+    """Flow of a mirrored clip, uint8 (T, 3, S, S): what moved to the right moves to the left, around 128."""
+    horizontal = (256 - view[:, :1].int()).clamp(max=255).to(torch.uint8)
+    return torch.cat([horizontal, view[:, 1:]], dim=1)
 
 
 def _part(windows: Mapping[str, int], clip: str) -> slice:

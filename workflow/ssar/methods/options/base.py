@@ -32,7 +32,7 @@ class MethodOptions(Closed):
 
     @property
     def modalities(self) -> frozenset[str]:
-        """The modalities that training reads: a subset of {"rgb", "tg"}."""
+        """The modalities that training reads: a subset of {"rgb", "tg", "flow"}."""
         return frozenset({"rgb"})
 
     @property
