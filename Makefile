@@ -12,14 +12,17 @@ RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs lock clean setup
+.PHONY: help demo benchmark-demo test lint format bench docs lock clean setup
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 	@echo "  CORES=8 for more than $(CORES) cores; PYTHON=python3.12 for another interpreter; TESTS=tests/unit for some tests"
 
 demo: setup ## train and evaluate on the embedded dataset; tables and figures in results/demo
 	$(RUN) snakemake --cores $(CORES) --rerun-incomplete --configfile config/demo.yaml
+
+benchmark-demo: setup ## train and evaluate all methods on the embedded dataset; tables in results/benchmark-demo
+	$(RUN) snakemake --cores $(CORES) --rerun-incomplete --configfile config/demo.yaml config/benchmark-demo.yaml
 
 test: lint ## lint, type-check and test
 	$(RUN) python -m pytest -n $(CORES) --dist loadfile $(TESTS)
