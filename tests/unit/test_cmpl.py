@@ -282,7 +282,8 @@ def test_shared_parameters_are_twice_fixmatch_where_both_clips_are_one() -> None
     """CMPL Table 3: with the primary network as its own auxiliary, CMPL is FixMatch."""
     changes = {"options__auxiliary_frames": 4, "options__auxiliary_stride": 2, "options__time_offset": 1}
     method = cmpl(**SHARED, **changes, options__threshold=0.4).eval()
-    same = {"model__stem_kernel": [5, 7, 7], "model__temporal_strides": [1, 1, 1, 1], "options__w_unlabelled": 5}
+    same = {"model__stem_kernel": [5, 7, 7], "model__temporal_strides": [1, 1, 1, 1], "model__inflated": "first"}
+    same["options__w_unlabelled"] = 5
     fixmatch = tiny_method(tiny_run("fixmatch", options__threshold=0.4, **same)).eval()
     assert {name for name, _ in method.named_children()} == {"predictor"}
     fixmatch.load_state_dict(method.state_dict())
@@ -326,14 +327,14 @@ def test_networks_of_equal_architecture_start_apart() -> None:
     assert not torch.equal(own["fc.weight"], dict(method.auxiliary.named_parameters())["fc.weight"])
 
 
-R50 = ModelConfig(depth=50, stem_kernel=(5, 7, 7), temporal_strides=(1, 1, 1, 1))
+R50 = ModelConfig(depth=50, stem_kernel=(5, 7, 7), temporal_strides=(1, 1, 1, 1), inflated="first")
 PARAMETERS = {  # with 400 classes, of 3D-ResNets with CMPL's stem and without temporal downsampling
     (50, 1.0): 33_024_208,
     (50, 0.5): 8_486_192,
     (50, 0.25): 2_236_768,
     (50, 0.125): 616_952,
-    (18, 1.0): 33_390_288,
-    (10, 1.0): 14_585_808,
+    (18, 1.0): 20_856_528,
+    (10, 1.0): 8_318_928,
 }
 
 

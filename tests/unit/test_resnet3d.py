@@ -160,3 +160,11 @@ def test_compiles_without_a_break_and_serves_forward_all() -> None:
     network.compile(backend=backend, fullgraph=True)
     torch.testing.assert_close(network.forward_all(x).logits, expected)
     assert len(compiled) == 5, "the stem and four stages"
+
+
+def test_the_first_convolution_of_a_basic_block_may_be_the_only_inflated_one() -> None:
+    """CMPL Appendix D."""
+    network = build(ModelConfig(depth=10, width=0.125, inflated="first"), 3)
+    for stage in (network.layer1, network.layer4):
+        kernels = [part.kernel_size for part in stage.modules() if isinstance(part, torch.nn.Conv3d)]
+        assert kernels[:2] == [(3, 3, 3), (1, 3, 3)]

@@ -304,6 +304,11 @@ class ModelConfig(Closed):
     temporal_kernels: tuple[int, int, int, int] = option(
         (3, 3, 3, 3), about="temporal kernel of each stage's convolutions", source="LTG Table 4"
     )
+    inflated: Literal["both", "first"] = option(
+        "both",
+        about="convolutions of a basic block that have the temporal kernel; of a bottleneck always the first",
+        source="LTG Table 4; CMPL Appendix D",
+    )
     temporal_strides: tuple[int, int, int, int] = option(
         (1, 2, 2, 2), about="temporal stride of each stage", source="LTG Table 4"
     )

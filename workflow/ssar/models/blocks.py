@@ -27,14 +27,14 @@ def _shortcut(inputs: int, outputs: int, stride: Size) -> nn.Module | None:
 
 
 class BasicBlock(nn.Module):
-    """Two t x 3 x 3 convolutions (LTG Table 4 with t = 3)."""
+    """Two t x 3 x 3 convolutions (LTG Table 4 with t = 3), or one of them and a 1 x 3 x 3 one (CMPL Appendix D)."""
 
     expansion: ClassVar[int] = 1
 
-    def __init__(self, inputs: int, planes: int, temporal: int, stride: Size) -> None:
+    def __init__(self, inputs: int, planes: int, temporal: int, stride: Size, first_alone: bool = False) -> None:
         super().__init__()
         self.conv1 = conv_bn(inputs, planes, (temporal, 3, 3), stride, relu=True)
-        self.conv2 = conv_bn(planes, planes, (temporal, 3, 3), relu=False)
+        self.conv2 = conv_bn(planes, planes, (1 if first_alone else temporal, 3, 3), relu=False)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _shortcut(inputs, planes, stride)
 
@@ -46,11 +46,14 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """t x 1 x 1, 1 x 3 x 3 and 1 x 1 x 1 convolutions (CMPL Table A4 with t = 3); the second one strides."""
+    """t x 1 x 1, 1 x 3 x 3 and 1 x 1 x 1 convolutions (CMPL Table A4 with t = 3); the second one strides.
+
+    The first convolution alone has a temporal kernel, whatever `first_alone` says of basic blocks.
+    """
 
     expansion: ClassVar[int] = 4
 
-    def __init__(self, inputs: int, planes: int, temporal: int, stride: Size) -> None:
+    def __init__(self, inputs: int, planes: int, temporal: int, stride: Size, first_alone: bool = True) -> None:
         super().__init__()
         outputs = planes * self.expansion
         self.conv1 = conv_bn(inputs, planes, (temporal, 1, 1), relu=True)

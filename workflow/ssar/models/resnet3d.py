@@ -47,14 +47,14 @@ class ResNet3d(Backbone):
         self.stem_pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)) if config.stem_pool else nn.Identity()
         # the released LTG code halves time a second time here, before the first feature map is taken
         self.pool2 = nn.MaxPool3d((2, 1, 1)) if config.pool2 else nn.Identity()
-        inputs = planes[0]
+        inputs, first_alone = planes[0], config.inflated == "first"
         for stage in range(4):
             space = config.spatial_strides[stage]
             stride = (config.temporal_strides[stage], space, space)
             blocks: list[nn.Module] = []
             for index in range(counts[stage]):
                 first = stride if index == 0 else (1, 1, 1)
-                blocks.append(block(inputs, planes[stage], config.temporal_kernels[stage], first))
+                blocks.append(block(inputs, planes[stage], config.temporal_kernels[stage], first, first_alone))
                 inputs = planes[stage] * block.expansion
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.dropout = nn.Dropout(config.dropout)
