@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from tiny_methods import CLASSES, METHODS_FOLDER, tiny_batch, tiny_method, tiny_run, total
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from ssar.engine.numerics import settle
 from ssar.errors import UserError
 from ssar.methods import METHODS, method_class
 from ssar.methods.base import Batch, Method, View
 from ssar.methods.ltg import LTG
 from ssar.models.build import build
+from ssar.runtime import Runtime
 from ssar.yamlfile import read_yaml
 
 
@@ -142,6 +145,16 @@ def test_terms_are_float32_under_mixed_precision(name: str) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         terms = method.loss(tiny_batch(method))
     assert all(term.dtype == torch.float32 and term.isfinite() for term in terms.values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_numeric_self_test_takes_every_method_and_leaves_it_as_it_was(name: str) -> None:
+    run = tiny_run(name, channels_last=True)
+    method = tiny_method(run)
+    before = copy.deepcopy(method.state_dict())
+    batch = tiny_batch(method, labelled=6, unlabelled=6)
+    settle(Fabric(accelerator="cpu", devices=1), method, run, Runtime(), batch, known=())
+    assert all(torch.equal(value, before[key]) for key, value in method.state_dict().items())
 
 
 VARIANTS = [(name, v) for name in METHODS for v in read_yaml(METHODS_FOLDER / f"{name}.yaml").get("variants", {})]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.workflow.conftest import ROOT, job_counts
 
@@ -58,3 +61,35 @@ def test_an_ablation_plans_its_own_jobs_only(tmp_path: Path):
 
 def test_the_workflow_is_lint_free(tmp_path: Path):
     assert "Congratulations" in snakemake(tmp_path, "--lint")
+
+
+@pytest.mark.parametrize(
+    ("targets", "datasets", "wanted"),
+    [
+        (["cmpl/table1", "cmpl/hmdb51"], {"ucf101", "hmdb51", "kinetics400"}, {"train_student"}),
+        (
+            ["timebalance/table1"],
+            {"ucf101", "hmdb51", "kinetics400"},
+            {"pretrain_teacher", "similarity", "finetune_teacher", "train_student"},
+        ),
+        (["acl-mtl/table1"], {"ucf101", "hmdb51", "kinetics400"}, {"train_student"}),
+        (["cmpl/tablea1"], {"ucf101", "kinetics400"}, {"train_student"}),
+    ],
+)
+def test_the_other_papers_are_planned_at_their_scale(
+    tmp_path: Path, targets: list[str], datasets: set[str], wanted: set[str]
+):
+    text = snakemake(tmp_path, "-n", *(f"results/tables/{target}.tex" for target in targets))
+    planned = job_counts(text)
+    assert planned["fetch"] == planned["extract"] == planned["index"] == len(datasets)
+    assert set(re.findall(r"results/data/(\w+)/index.csv", text)) == datasets
+    stages = ["pretrain_teacher", "similarity", "finetune_teacher", "train_student"]
+    assert {stage for stage in stages if stage in planned} == wanted
+    assert planned["predict"] == planned["metrics"] <= planned["train_student"] + planned.get("finetune_teacher", 0)
+    if "pretrain_teacher" in wanted:
+        # jobs are listed in an order in which they could run: teachers before their students
+        words = {"pretrain_teacher": "pretrain", "similarity": "temporal similarities"}
+        words |= {"finetune_teacher": "fine-tune", "train_student": "train"}
+        first = {stage: re.search(rf"^Job \d+: {word} ", text, re.MULTILINE).start() for stage, word in words.items()}
+        assert first["pretrain_teacher"] < first["finetune_teacher"] < first["train_student"]
+        assert first["pretrain_teacher"] < first["similarity"] < first["train_student"]

@@ -43,7 +43,8 @@ def settle(
         note(f"numeric self-test of {setting}")
         clips = {view: clip[:SMALL] for view, clip in batch.clips.items()}
         truth = None if batch.truth is None else batch.truth[:SMALL]
-        small = Batch(clips, batch.label[:SMALL], truth, batch.epoch)
+        video = {stream: places[:SMALL] for stream, places in batch.video.items()}
+        small = Batch(clips, batch.label[:SMALL], truth, batch.epoch, video)
         found = mismatches(method, lambda probe: probe.loss(small), dtype, config.channels_last)
         found = fabric.broadcast(found)  # one verdict for all processes
         lines = [str(mismatch) for mismatch in found]
