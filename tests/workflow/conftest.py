@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 SETTING = "ucf101.videossl-20"
 
 TINY: dict[str, Any] = {
+    "papers": ["ltg"],
     "results": "out",
     "seeds": [0],
     "views": "2x1@16",
