@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.videos import make_folder
@@ -38,6 +39,30 @@ CONFIG: dict[str, Any] = {
     "optim": {"lr": 0.05, "weight_decay": 1e-4, "clip_norm": 40.0, "warmup_epochs": 1.0},
     "train": {"steps": STEPS, "labelled": 2, "unlabelled": 3, "precise_bn": 2, "ema": 0.9},
     "options": {"threshold": 0.3, "w_fm": 0.5, "w_kd": 1.0, "w_clr": 1.0, "projection": [8, 8, 8]},
+}
+# banks, prototypes, a moving average, clips of other strides, and a record of the pseudo-labels
+REMEMBERING: dict[str, Any] = {
+    "method": "acl_mtl",
+    "train": CONFIG["train"] | {"ema": 0.0, "record_epochs": 2},
+    "options": {
+        "threshold": 0.1,
+        "ema_decay": 0.9,
+        "reliability_weight": "weight",
+        "contrast": "acl",
+        "temperature": 0.07,
+        "epsilon": 0.5,
+        "beta": 0.9,
+        "bank_size": 12,
+        "least_candidates": 2,
+        "unfitted": 0.5,
+        "iterations": 5,
+        "projection": [8, 8],
+        "long_factors": [2],
+        "student_temperature": 0.1,
+        "teacher_temperature": 0.04,
+        "centre_decay": 0.9,
+        "temporal_projection": [8, 8, 8],
+    },
 }
 # checkpoints after every step, on one thread and decoding in the training process
 RUNTIME = Runtime(accelerator="cpu", workers=0, threads=1, checkpoint_minutes=0, log_every=7)
@@ -102,6 +127,15 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return {f"{part}.{name}": value for part in ("predictor", "method") for name, value in content[part].items()}
 
 
+def recorded(out: Path) -> list[Any]:
+    """Everything in the record of pseudo-labels, if there is one."""
+    path = out / "pseudo_labels.npz"
+    if not path.exists():
+        return []
+    with np.load(path) as content:
+        return [(name, content[name].tolist()) for name in sorted(content.files)]
+
+
 def curves(out: Path) -> list[dict[str, str]]:
     with open(out / "curves.csv") as file:
         rows = list(csv.DictReader(file))
@@ -134,16 +168,22 @@ def test_what_a_run_leaves_behind(finished: Path) -> None:
     assert [path.name for path in state.iterdir()] == ["tensorboard"]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status", "changes"),
+    [(signal.SIGKILL, -9, {}), (signal.SIGTERM, 143, {}), (signal.SIGKILL, -9, REMEMBERING)],
+    ids=["ltg killed", "ltg asked", "acl_mtl killed"],
+)
 def test_a_stopped_run_continues_to_the_very_same_weights(
     number: signal.Signals,
     status: int,
+    changes: dict[str, Any],
     started: Callable[..., subprocess.Popen[bytes]],
     finished: Path,
     videos: Path,
     tmp_path: Path,
 ) -> None:
-    process = started(CONFIG, RUNTIME)
+    undisturbed = run_here(videos, tmp_path / "undisturbed", **changes) if changes else finished
+    process = started(CONFIG | changes, RUNTIME)
     while not (tmp_path / "state" / "previous.ckpt").exists():
         assert process.poll() is None, "it ended before its second checkpoint"
         time.sleep(0.01)
@@ -151,11 +191,13 @@ def test_a_stopped_run_continues_to_the_very_same_weights(
     process.send_signal(number)
     assert process.wait(60) == status
     assert not (tmp_path / "out").exists()
-    out = run_here(videos, tmp_path)
-    expected, got = weights(finished), weights(out)
+    out = run_here(videos, tmp_path, **changes)
+    expected, got = weights(undisturbed), weights(out)
     assert expected.keys() == got.keys()
     assert [name for name in expected if not torch.equal(expected[name], got[name])] == []
-    assert curves(out) == curves(finished)
+    assert curves(out) == curves(undisturbed)
+    assert recorded(out) == recorded(undisturbed)
+    assert bool(recorded(out)) == bool(changes)
     assert json.loads((out / "run.json").read_text())["attempts"] == 2
 
 
