@@ -105,7 +105,12 @@ def test_a_missing_run_is_never_a_number(table, tmp_path):
 
 def test_a_method_that_does_not_exist_is_quoted(table, tmp_path):
     files = made(table, tmp_path)
-    assert rows(files["md"])["Old & wise"] == ["✗", "(10.0)†", "-", "(12.3)†"]
+    assert rows(files["md"])["Old & wise"] == [
+        "✗",
+        "(10.0)†",
+        "-",
+        "(12.34)†",
+    ]  # with the decimals that it is printed with
     assert "† Quoted" in files["md"]
     assert "**" not in files["md"].split("Old & wise")[1].splitlines()[0]
 
@@ -241,6 +246,13 @@ def test_declared_tables_render_before_anything_has_run(name, tmp_path):
         assert not any(line["mean"] for line in lines)
 
 
+PRINTED_TWICE = {
+    # Tables 1, 2 and 6 of the paper; a note of Table 6 says so
+    "timebalance": {("timebalance", "ucf101.videossl-20", "top1"): {83.3, 83.26, 83.15}}
+}
+"""Values that a paper itself prints differently."""
+
+
 @pytest.mark.parametrize("name", PAPERS)
 def test_a_variant_has_one_published_value_for_each_metric_and_setting(name):
     # the papers repeat their numbers over several tables: a transcription mistake shows as a contradiction
@@ -251,7 +263,13 @@ def test_a_variant_has_one_published_value_for_each_metric_and_setting(name):
                 if row.variant and value is not None:
                     metric = column.metric.replace("{row}", row.key)
                     found.setdefault((row.variant, column.setting, metric), set()).add(value)
-    assert {key: values for key, values in found.items() if len(values) > 1} == {}
+    # tables that round to 1 decimal repeat those that print 2
+    contradictions = {
+        key: values
+        for key, values in found.items()
+        if len(values) > 1 and not (all(isinstance(v, float) for v in values) and max(values) - min(values) < 0.051)
+    }
+    assert contradictions == PRINTED_TWICE.get(name, {})
 
 
 def test_an_ablation_lists_its_seeds_beside_the_published_values(metrics, tmp_path):
