@@ -5,7 +5,7 @@ rule predict:
     input:
         model=P.run("{run}", "model.pt"),
         split=lambda w: TARGETS.split(w.run),
-        store=lambda w: TARGETS.test_store(w.run),
+        store=lambda w: TARGETS.test_store(w.run, w.views),
     output:
         P.evaluation("{run}", "{views}", "predictions.npz"),
     log:

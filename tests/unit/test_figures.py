@@ -21,16 +21,21 @@ from ssar.methods import method_class
 from ssar.reporting.figures import render, tg
 from ssar.reporting.figures.gradcam import attention, overlay
 from ssar.reporting.figures.inputs import FigureInputs
+from ssar.reporting.figures.spec import figure_model
 from ssar.reporting.figures.style import POINTS, paper_style
 from ssar.reporting.figures.tsne import looks, neighbour_accuracy, separation
-from ssar.reporting.spec import FigureSpec
+from ssar.reporting.sources import Source
 
 CLASSES = ["jump", "run", "throw"]
 
 
 def spec(kind, **options):
     base = {"kind": kind, "caption": "A figure.", "source": "Nobody", "setting": "toy.all"}
-    return FigureSpec.model_validate(base | {"variants": ["base", "ours"]} | options)
+    return figure_model(base).model_validate(base | {"variants": ["base", "ours"]} | options)
+
+
+def source(variant, role):
+    return Source(variant, "toy.all", role)
 
 
 @pytest.fixture(scope="module")
@@ -82,15 +87,15 @@ def figure(videos, tmp_path):
     rng = np.random.default_rng(0)
     table = pd.read_csv(videos / "split.csv")
     config = run_config()
-    models, predictions = {}, {}
+    files = {}
     for number, variant in enumerate(("base", "ours")):
         torch.manual_seed(number)
         method = method_class("fixmatch")(config, len(CLASSES))
-        models[variant] = str(tmp_path / f"{variant}.pt")
+        files[source(variant, "model").key] = [str(tmp_path / f"{variant}.pt")]
         save_model(tmp_path / f"{variant}.pt", config, CLASSES, method, method.predictor)
         labels = np.repeat(np.arange(3), 10)
         features = rng.normal(size=(30, 8)) + number * 4 * np.eye(8)[labels]
-        predictions[variant] = str(tmp_path / f"{variant}.npz")
+        files[source(variant, "predictions").key] = [str(tmp_path / f"{variant}.npz")]
         paths = np.array([f"{i}.avi" for i in range(30)])
         write_predictions(
             tmp_path / f"{variant}.npz",
@@ -106,7 +111,7 @@ def figure(videos, tmp_path):
             ),
         )
     assert len(table) == 7
-    return {"models": models, "predictions": predictions, "split": str(videos / "split.csv"), "note": "A toy."}
+    return {"files": files, "split": str(videos / "split.csv"), "note": "A toy."}
 
 
 @pytest.mark.parametrize("kind", ["tg", "gradcam", "tsne"])
@@ -131,8 +136,7 @@ def test_the_same_inputs_give_the_same_files(figure, videos, tmp_path):
 
 def inputs(videos, figure_spec, **changes):
     return FigureInputs(
-        **{"spec": figure_spec, "video_root": videos, "split": videos / "split.csv", "models": {}, "predictions": {}}
-        | changes
+        **{"spec": figure_spec, "video_root": videos, "split": videos / "split.csv", "files": {}} | changes
     )
 
 
@@ -202,7 +206,7 @@ def test_gradcam_refuses_a_network_that_sees_gradients(figure, videos, tmp_path)
     config = run_config("tg")
     method = method_class("fixmatch")(config, len(CLASSES))
     save_model(tmp_path / "tg.pt", config, CLASSES, method, method.predictor)
-    figure["models"]["ours"] = str(tmp_path / "tg.pt")
+    figure["files"][source("ours", "model").key] = [str(tmp_path / "tg.pt")]
     with pytest.raises(UserError, match="sees temporal gradients"):
         render(figure | {"spec": spec("gradcam").model_dump(mode="json")}, videos, tmp_path / "g")
 

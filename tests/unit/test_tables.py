@@ -237,7 +237,7 @@ PAPERS = sorted(path.name for path in (CONFIG / "papers").iterdir() if path.is_d
 def test_declared_tables_render_before_anything_has_run(name, tmp_path):
     paper = load_paper(name)
     for key, spec in paper.tables.items():
-        cells = {f"{row}|{column}": [f"{variant}.{setting}"] for row, column, variant, setting in spec.cells()}
+        cells = {f"{row}|{column}": [f"{row}.{column}"] for row, column, _ in spec.cells()}
         settings = {column.key: column.setting for column in spec.columns if column.setting}
         value = {"spec": spec.model_dump(mode="json"), "cells": cells, "settings": settings, "note": None}
         render(value | {"views": paper.views(None)}, tmp_path / key)

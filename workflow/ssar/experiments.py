@@ -1,4 +1,4 @@
-"""A paper as data: its variants (experiments.yaml), tables and figures."""
+"""A paper as data: its variants (experiments.yaml), tables, figures and claims."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from ssar.layers import Layer, validate
 from ssar.methods import options_class
 from ssar.options import Closed, option
 from ssar.project import CONFIG
-from ssar.reporting.spec import FigureSpec, TableSpec
+from ssar.reporting.claims.spec import ClaimSpec
+from ssar.reporting.figures.spec import FigureSpec, figure_model
+from ssar.reporting.sources import Source
+from ssar.reporting.spec import TableSpec
 from ssar.views import Views
 from ssar.yamlfile import read_yaml
 
@@ -53,6 +56,7 @@ class Paper:
     declared: Experiments
     tables: dict[str, TableSpec]
     figures: dict[str, FigureSpec]
+    claims: dict[str, ClaimSpec]
 
     @property
     def experiments(self) -> dict[str, Experiment]:
@@ -62,16 +66,24 @@ class Paper:
     def settings(self) -> dict[str, dict[str, Any]]:
         return self.declared.settings
 
-    def views(self, override: str | None) -> str:
-        """Slug of the evaluation protocol, e.g. 10x3-256-logits."""
-        return Views.parse(override or self.declared.views, self.declared.average).slug
+    def views(self, override: str | None, condition: str = "") -> str:
+        """Slug of the evaluation protocol, e.g. 10x3-256-logits, or under a condition 10x3-256-logits+grayscale."""
+        return Views.parse(override or self.declared.views, self.declared.average, condition).slug
+
+    def sources(self) -> Iterator[Source]:
+        """Everything that the paper's tables, figures and claims read."""
+        declared: tuple[TableSpec | FigureSpec | ClaimSpec, ...] = (
+            *self.tables.values(),
+            *self.figures.values(),
+            *self.claims.values(),
+        )
+        for item in declared:
+            yield from item.sources()
 
     def wanted(self) -> Iterator[tuple[str, str]]:
         """Every (variant, setting) that a table, a figure or an ablation asks for."""
-        for table in self.tables.values():
-            yield from table.wanted()
-        for figure in self.figures.values():
-            yield from figure.wanted()
+        for source in self.sources():
+            yield source.variant, source.setting
         for variant, experiment in self.experiments.items():
             if options_class(experiment.method).needs_labelled:  # self-supervised ones have nothing to evaluate
                 yield variant, self.declared.ablation_setting
@@ -90,10 +102,17 @@ def load_paper(name: str) -> Paper:
         for key, values in read_yaml(folder / "tables.yaml").items()
     }
     figures = {
-        key: validate(FigureSpec, [Layer(values, folder / "figures.yaml", (key,))], f"figure `{key}` of {name}:")
+        key: validate(
+            figure_model(values), [Layer(values, folder / "figures.yaml", (key,))], f"figure `{key}` of {name}:"
+        )
         for key, values in read_yaml(folder / "figures.yaml").items()
     }
-    paper = Paper(name, file, declared, tables, figures)
+    listed = folder / "claims.yaml"
+    claims = {
+        key: validate(ClaimSpec, [Layer(values, listed, (key,))], f"claim `{key}` of {name}:")
+        for key, values in (read_yaml(listed) if listed.is_file() else {}).items()
+    }
+    paper = Paper(name, file, declared, tables, figures, claims)
     unknown = sorted({variant for variant, _ in paper.wanted()} - set(declared.experiments))
     problems = [
         f"key `experiments.{variant}.needs.{role}`: there is no variant `{wanted}`"
@@ -105,7 +124,7 @@ def load_paper(name: str) -> Paper:
     if problems:
         raise UserError.of(f"{file} has mistakes:", problems)
     if unknown:
-        raise UserError(f"{folder}: tables or figures name variants that {file} lacks: {', '.join(unknown)}")
+        raise UserError(f"{folder}: tables, figures or claims name variants that {file} lacks: {', '.join(unknown)}")
     return paper
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ssar.checks import PER_CLASS, PERCENT, protocol_problems, role_problems, run_problems
 from ssar.config import DataIdentity, DatasetConfig, ListFile, RunConfig, canonical, digest, run_model
@@ -21,6 +21,7 @@ from ssar.layers import Layer, validate
 from ssar.methods import options_class
 from ssar.paths import Paths, sign_slug
 from ssar.project import CONFIG, Project, Setting, dataset_layers, dataset_names, load_project
+from ssar.reporting.sources import Source
 from ssar.yamlfile import read_yaml
 
 
@@ -239,18 +240,24 @@ class Grid:
             files["scores"] = self.paths.scores(*(teacher.upstream["init"] for teacher in teachers))
         return files
 
-    def views(self, paper: str) -> str:
+    def views(self, paper: str, condition: str = "") -> str:
         """The slug of the evaluation protocol that a paper's tables use at this scale."""
-        return self.papers[paper].views(self.project.views)
+        return self.papers[paper].views(self.project.views, condition)
 
-    def results(
-        self, paper: str, variant: str, setting: str, kind: Literal["metrics", "architecture"] = "metrics"
-    ) -> list[str]:
-        """Paths of the results of a variant in a setting, one per seed; an architecture has no seeds."""
-        runs = self.select(paper, variant, setting)
-        if kind == "architecture":
-            return [self.paths.run(run.id, "architecture.json") for run in runs[:1]]
-        return [self.paths.evaluation(run.id, self.views(paper), "metrics.json") for run in runs]
+    def results(self, paper: str, source: Source) -> list[str]:
+        """Paths of what a table, a figure or a claim reads, one per seed; none for a setting not at this scale."""
+        runs = self.select(paper, source.variant, source.setting)
+        match source.role:
+            case "metrics" | "predictions":
+                name = {"metrics": "metrics.json", "predictions": "predictions.npz"}[source.role]
+                return [self.paths.evaluation(run.id, self.views(paper, source.condition), name) for run in runs]
+            case "architecture":  # has no seeds
+                return [self.paths.run(run.id, "architecture.json") for run in runs[:1]]
+            case "scores":
+                return [self.upstream(run.config)["scores"] for run in runs]
+            case "model" | "record" | "curves":
+                name = {"model": "model.pt", "record": "pseudo_labels.npz", "curves": "curves.csv"}[source.role]
+                return [self.paths.run(run.id, name) for run in runs]
 
     def store(self, run: RunConfig) -> str | None:
         """The temporal-gradient store that a run reads, if it reads one."""

@@ -17,7 +17,9 @@ from ssar.files import write_text
 from ssar.methods import METHODS
 from ssar.options import Closed
 from ssar.project import CONFIG, Project
-from ssar.reporting.spec import FigureSpec, TableSpec
+from ssar.reporting.claims.spec import ClaimSpec
+from ssar.reporting.figures.spec import FIGURES
+from ssar.reporting.spec import TableSpec
 
 
 def schemas() -> dict[str, dict[str, Any]]:
@@ -27,8 +29,9 @@ def schemas() -> dict[str, dict[str, Any]]:
         "dataset": DatasetConfig,
         "experiments": Experiments,
         "table": TableSpec,
-        "figure": FigureSpec,
+        "claim": ClaimSpec,
     }
+    models |= {f"figure-{kind}": model for kind, model in FIGURES.items()}
     models |= {f"run-{name}": run_model(name) for name in METHODS}
     return {name: model.model_json_schema() for name, model in models.items()}
 
@@ -100,7 +103,7 @@ def _models(kind: Any) -> Iterator[type[BaseModel]]:
 
 def reference() -> str:
     """docs/configuration.md."""
-    roots = [Project, DatasetConfig, Experiments, TableSpec, FigureSpec, RunConfig]
+    roots = [Project, DatasetConfig, Experiments, TableSpec, *FIGURES.values(), ClaimSpec, RunConfig]
     roots += [entry.options for entry in METHODS.values()]
     seen: dict[type[BaseModel], None] = {}
     for root in roots:

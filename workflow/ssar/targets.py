@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
+from typing import Any, Literal, cast
 
 from ssar.config import DatasetConfig, LabelsConfig, canonical
 from ssar.errors import UserError
+from ssar.experiments import Paper
 from ssar.grid import Grid, Run
 from ssar.methods import METHODS, options_class
 from ssar.methods.options import Stage
 from ssar.project import JobResources
+from ssar.reporting.figures.spec import FigureSpec
+from ssar.reporting.sources import Source
+from ssar.reporting.spec import TableSpec
+from ssar.views import Views
 
 
 def resources(job: JobResources) -> dict[str, int]:
     """A stage's resources as Snakemake takes them; a job without a GPU asks for none."""
     return {"mem_mb": job.mem_mb, "runtime": job.runtime} | ({"gpu": job.gpu} if job.gpu else {})
 
+
+BENCHMARK = "benchmark"
+"""The folder of config/papers that compares all methods, and its main table."""
 
 WHOLE = ("all", "0")
 """Protocol and draw of a dataset that serves as another one's unlabelled videos."""
@@ -92,9 +103,11 @@ class Targets:
         store = self.grid.store(self.run(run_id).config)
         return [store] if store else []
 
-    def test_store(self, run_id: str) -> list[str]:
+    def test_store(self, run_id: str, views: str) -> list[str]:
         """The store that evaluation reads: only networks that see temporal gradients need one."""
-        return self.store(run_id) if self.run(run_id).config.options.test_modality == "tg" else []
+        network = Views.from_slug(views).condition.network
+        modality = network or self.run(run_id).config.options.test_modality
+        return self.store(run_id) if modality == "tg" else []
 
     def run_root(self, run_id: str) -> str:
         return self.video_root(self.run(run_id).config.dataset)
@@ -132,36 +145,49 @@ class Targets:
         self._known(paper, variant)
         if options_class(self.grid.papers[paper].experiments[variant].method).stage == "pretrain_teacher":
             raise UserError(f"variant {variant} of {paper} is self-supervised: it has no classifier to evaluate")
-        found = self.grid.results(paper, variant, self.grid.papers[paper].declared.ablation_setting)
+        setting = self.grid.papers[paper].declared.ablation_setting
+        found = self.grid.results(paper, Source(variant, setting, "metrics"))
         if not found:
-            setting = self.grid.papers[paper].declared.ablation_setting
             raise UserError(f"setting {setting} is not at this scale: add it to `settings` of the configuration")
         return found
 
     def _known(self, paper: str, variant: str) -> None:
-        if paper not in self.grid.papers:
-            raise UserError(f"unknown paper `{paper}`; known: {', '.join(self.grid.papers)}")
-        if variant not in self.grid.papers[paper].experiments:
+        if variant not in self._paper(paper).experiments:
             known = ", ".join(sorted(self.grid.papers[paper].experiments))
             raise UserError(f"unknown variant `{variant}` of {paper}; known: {known}")
 
     def _stem(self, stem: str) -> tuple[str, str]:
-        """`ltg/table2`, or `table2` of the default paper."""
+        """`ltg/table2`, or `table2` of the default paper; `benchmark` is the table of all methods."""
         paper, _, name = stem.rpartition("/")
+        if not paper and name == BENCHMARK and BENCHMARK in self.grid.papers:
+            return BENCHMARK, BENCHMARK
         return paper or self.project.paper, name
 
-    def table_json(self, stem: str) -> str:
-        """A table with the metrics files of each of its cells: the one parameter of the table rule."""
+    def table(self, stem: str) -> TableSpec:
+        """A declared table. Raises UserError for an unknown one."""
+        return cast(TableSpec, self._declared("table", stem))
+
+    def figure(self, stem: str) -> FigureSpec:
+        """A declared figure. Raises UserError for an unknown one."""
+        return cast(FigureSpec, self._declared("figure", stem))
+
+    def _declared(self, what: Literal["table", "figure"], stem: str) -> TableSpec | FigureSpec:
         paper, name = self._stem(stem)
-        declared = self._declared(
-            "table", self.grid.papers[paper].tables if paper in self.grid.papers else {}, stem, name
+        found = self.grid.papers.get(paper)
+        known: Mapping[str, TableSpec | FigureSpec] = (
+            (found.tables if what == "table" else found.figures) if found else {}
         )
-        cells = {
-            f"{row}|{column}": self.grid.results(paper, variant, setting, declared.results)
-            for row, column, variant, setting in declared.cells()
-        }
+        if name not in known:
+            raise UserError(f"no {what} `{stem}` is declared; declared: {', '.join(sorted(known)) or 'none'}")
+        return known[name]
+
+    def table_data(self, stem: str) -> dict[str, Any]:
+        """A table with the result files of each of its cells: what the renderer takes."""
+        paper, _ = self._stem(stem)
+        declared = self.table(stem)
+        cells = {f"{row}|{column}": self.grid.results(paper, source) for row, column, source in declared.cells()}
         settings = {column.key: self.grid.setting(column.setting) for column in declared.columns if column.setting}
-        value = {
+        return {
             "spec": declared.model_dump(mode="json"),
             "cells": cells,
             "settings": {key: str(s) if s else None for key, s in settings.items()},
@@ -169,56 +195,74 @@ class Targets:
             "views": self.grid.views(paper),
             "seeds": len(self.project.seeds),
         }
-        return json.dumps(value, sort_keys=True)
+
+    def table_json(self, stem: str) -> str:
+        """The one parameter of the table rule."""
+        return json.dumps(self.table_data(stem), sort_keys=True)
 
     def table_inputs(self, stem: str) -> list[str]:
-        return sorted({path for paths in json.loads(self.table_json(stem))["cells"].values() for path in paths})
+        paper, _ = self._stem(stem)
+        return self._inputs(paper, self.table(stem).sources())
 
-    def figure_json(self, stem: str) -> str:
-        """A figure with the runs that it draws: the one parameter of the figure rule."""
-        paper, name = self._stem(stem)
-        declared = self._declared(
-            "figure", self.grid.papers[paper].figures if paper in self.grid.papers else {}, stem, name
-        )
-        runs = self._figure_runs(paper, declared)
-        first = next(iter(runs.values()))
-        value = {
+    def figure_data(self, stem: str) -> dict[str, Any]:
+        """A figure with the files of everything that it reads: what the renderer takes."""
+        paper, _ = self._stem(stem)
+        declared = self.figure(stem)
+        return {
             "spec": declared.model_dump(mode="json"),
-            "runs": {variant: run.id for variant, run in runs.items()},
-            "models": {variant: self.paths.run(run.id, "model.pt") for variant, run in runs.items()},
-            "predictions": {
-                variant: self.paths.evaluation(run.id, self.grid.views(paper), "predictions.npz")
-                for variant, run in runs.items()
-            },
-            "split": self.paths.split(*first.split_key),
+            "files": {source.key: self._present(paper, source) for source in declared.sources()},
+            "split": self.split(self._first(stem).id),
             "note": self.project.note,
         }
-        return json.dumps(value, sort_keys=True)
 
-    def _figure_runs(self, paper: str, declared: object) -> dict[str, Run]:
-        runs = {}
-        for variant, setting in declared.wanted():  # type: ignore[attr-defined]
-            found = self.grid.select(paper, variant, setting)
-            if not found:
-                raise UserError(f"setting {setting} is not at this scale: add it to `settings` of the configuration")
-            runs[variant] = found[0]
-        return runs
+    def figure_json(self, stem: str) -> str:
+        """The one parameter of the figure rule."""
+        return json.dumps(self.figure_data(stem), sort_keys=True)
+
+    def _first(self, stem: str) -> Run:
+        """The run whose dataset and split a figure shows."""
+        paper, _ = self._stem(stem)
+        declared = self.figure(stem)
+        found = self.grid.select(paper, declared.variants[0], declared.setting)
+        if not found:
+            raise UserError(
+                f"setting {declared.setting} is not at this scale: add it to `settings` of the configuration"
+            )
+        return found[0]
+
+    def _present(self, paper: str, source: Source) -> list[str]:
+        found = self.grid.results(paper, source)
+        if not found:
+            raise UserError(f"setting {source.setting} is not at this scale: add it to `settings` of the configuration")
+        return found
 
     def figure_inputs(self, stem: str) -> list[str]:
-        """The files that a figure reads, by its kind."""
-        figure = json.loads(self.figure_json(stem))
-        wanted = {"tg": [], "gradcam": ["models"], "tsne": ["predictions"]}[figure["spec"]["kind"]]
-        return [figure["split"], *(path for kind in wanted for path in figure[kind].values())]
+        """The files that a figure reads: its runs', and the split that its videos are drawn from."""
+        paper, _ = self._stem(stem)
+        return [self.split(self._first(stem).id), *self._inputs(paper, self.figure(stem).sources())]
 
     def figure_root(self, stem: str) -> str:
         """The video folder of the dataset that a figure shows."""
-        figure = json.loads(self.figure_json(stem))
-        return self.run_root(next(iter(figure["runs"].values())))
+        return self.run_root(self._first(stem).id)
 
-    def _declared(self, what: str, known: dict, stem: str, name: str):  # type: ignore[no-untyped-def]
-        if name not in known:
-            raise UserError(f"no {what} `{stem}` is declared; declared: {', '.join(sorted(known)) or 'none'}")
-        return known[name]
+    def claims_inputs(self, paper: str) -> list[str]:
+        """The files that a paper's claims read; a claim whose setting is not at this scale reads none."""
+        return self._inputs(
+            paper, (source for claim in self._paper(paper).claims.values() for source in claim.sources())
+        )
+
+    def _paper(self, paper: str) -> Paper:
+        if paper not in self.grid.papers:
+            raise UserError(f"unknown paper `{paper}`; known: {', '.join(self.grid.papers)}")
+        return self.grid.papers[paper]
+
+    def _inputs(self, paper: str, sources: Iterable[Source]) -> list[str]:
+        """The files as rules declare them, once: a record of pseudo-labels lies beside its run's weights."""
+        found = (
+            self.grid.results(paper, source._replace(role="model") if source.role == "record" else source)
+            for source in sources
+        )
+        return sorted(set(chain.from_iterable(found)))
 
     def figure_stems(self) -> list[str]:
         return [f"{paper.name}/{name}" for paper in self.grid.papers.values() for name in paper.figures]

@@ -1,4 +1,4 @@
-"""Evaluation views: which clips and crops of a test video are predicted, and what of them is averaged."""
+"""Evaluation views: which clips and crops of a video are predicted, under which condition, and what is averaged."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from ssar.conditions import PROTOCOL, Condition
 from ssar.errors import UserError
 
 Average = Literal["logits", "probs"]
@@ -35,10 +36,11 @@ class Views:
     size: int | None
     average: Average
     kind: Kind = "crops"
+    condition: Condition = PROTOCOL
 
     @classmethod
-    def parse(cls, text: str, average: str) -> Views:
-        """From the config's `clips x crops @ size`. Raises UserError for anything else."""
+    def parse(cls, text: str, average: str, condition: str = "") -> Views:
+        """From the config's `clips x crops @ size` and words of `Condition`. Raises UserError for anything else."""
         match = TEXT.fullmatch(text)
         if match is None:
             raise UserError(
@@ -46,21 +48,25 @@ class Views:
                 "with an s after CROPS for scales, e.g. 10x3s@224"
             )
         clips, crops, scales, size = match.groups()
-        return cls._checked(text, clips, crops, scales, size, average)
+        return cls._checked(text, clips, crops, scales, size, average, condition)
 
     @classmethod
     def from_slug(cls, slug: str) -> Views:
-        """From the name of a results folder, e.g. `10x3-256-logits`. Raises UserError for anything else."""
-        match = SLUG.fullmatch(slug)
+        """From the name of a results folder, e.g. `10x3-256-logits+grayscale`. Raises UserError for anything else."""
+        protocol, _, condition = slug.partition("+")
+        match = SLUG.fullmatch(protocol)
         if match is None:
             raise UserError(
                 f"views `{slug}`: expected CLIPSxCROPS-SIZE-AVERAGE, e.g. 10x3-256-logits or 10x1-probs, "
                 "with an s after CROPS for scales, e.g. 10x3s-224-probs"
             )
-        return cls._checked(slug, *match.groups())
+        clips, crops, scales, size, average = match.groups()
+        return cls._checked(slug, clips, crops, scales, size, average, condition)
 
     @classmethod
-    def _checked(cls, text: str, clips: str, crops: str, scales: str, size: str | None, average: str) -> Views:
+    def _checked(
+        cls, text: str, clips: str, crops: str, scales: str, size: str | None, average: str, condition: str
+    ) -> Views:
         problems = []
         if int(clips) < 1:
             problems.append("at least one clip is needed")
@@ -79,6 +85,7 @@ class Views:
             int(size) if size else None,
             cast(Average, average),
             "scales" if scales else "crops",
+            Condition.parse(condition),
         )
 
     @property
@@ -93,8 +100,9 @@ class Views:
 
     @property
     def slug(self) -> str:
-        """As the name of a folder: `10x3-256-logits`."""
-        return "-".join([self._cut, *([str(self.size)] if self.size else []), self.average])
+        """As the name of a folder: `10x3-256-logits`, or with a condition `10x3-256-logits+grayscale`."""
+        protocol = "-".join([self._cut, *([str(self.size)] if self.size else []), self.average])
+        return "+".join(filter(None, (protocol, self.condition.slug)))
 
     @property
     def _cut(self) -> str:

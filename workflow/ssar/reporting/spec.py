@@ -1,4 +1,4 @@
-"""What a table or a figure is as data: the models of tables.yaml and figures.yaml under config/papers/<paper>."""
+"""What a table is as data: the models of config/papers/<paper>/tables.yaml."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from ssar.options import Closed, Positive, option
+from ssar.options import Closed, option
+from ssar.reporting.sources import Source
 
 
 class Column(Closed):
@@ -17,6 +18,9 @@ class Column(Closed):
     header: tuple[str, ...] = option(about="its head, the outermost level first; equal neighbours are joined")
     setting: str | None = option(None, about="dataset.labels that the values belong to; none: no run fills it")
     metric: str = option("top1", about="key of the run's result file; dots lead into groups, {row} is the row's key")
+    condition: str = option(
+        "", about="what the test changes: a corruption, a re-sampling, `tg`, `training`, joined by +"
+    )
 
 
 class Row(Closed):
@@ -71,69 +75,16 @@ class TableSpec(Closed):
         for kind, items in (("column", self.columns), ("row", self.rows)):
             yield from ((kind, key) for key in _twice([item.key for item in items]))
 
-    def cells(self) -> Iterator[tuple[str, str, str, str]]:
-        """(row key, column key, variant, setting) of every cell that runs fill."""
+    def cells(self) -> Iterator[tuple[str, str, Source]]:
+        """(row key, column key, source) of every cell that runs fill."""
         for row in self.rows:
             for column in self.columns:
                 if row.variant is not None and column.setting is not None:
-                    yield row.key, column.key, row.variant, column.setting
+                    yield row.key, column.key, Source(row.variant, column.setting, self.results, column.condition)
 
-    def wanted(self) -> Iterator[tuple[str, str]]:
-        """Every (variant, setting) that the table asks for, once."""
-        yield from dict.fromkeys((variant, setting) for _, _, variant, setting in self.cells())
-
-
-FIGURE_OPTIONS = {
-    "tg": {"videos", "intervals", "seed"},
-    "gradcam": {"videos", "seed", "moments", "layer"},
-    "tsne": {"points", "classes", "perplexity", "neighbours", "seed"},
-}
-"""The options that each kind of figure reads."""
-
-
-class FigureSpec(Closed):
-    """A figure of a paper."""
-
-    kind: Literal["tg", "gradcam", "tsne"] = option(about="which renderer draws it")
-    caption: str = option(about="one sentence: what the figure shows")
-    source: str = option(about="the paper's figure")
-    setting: str = option(about="dataset.labels that the videos and runs belong to")
-    variants: tuple[str, ...] = option(about="variants to compare, the baseline first", min_length=1)
-    labels: tuple[str, ...] = option((), about="their names in the figure; empty: the variants' names")
-    seed: int = option(0, about="seed of every random choice", ge=0)
-    videos: Positive = option(3, about="tg, gradcam: how many test videos, drawn from different classes")
-    intervals: tuple[Positive, ...] = option((1, 7), about="tg: intervals n of the gradients, in this order")
-    moments: Positive = option(4, about="gradcam: clips of each video, uniform over its length")
-    layer: str = option("layer4", about="gradcam: module of the network whose activations are explained")
-    points: Positive = option(4000, about="tsne: at most so many test videos, drawn at random")
-    classes: Positive = option(20, about="tsne: at most so many classes are coloured, drawn at random; others are grey")
-    perplexity: float = option(30.0, about="tsne: perplexity; less where there are few videos", gt=0)
-    neighbours: Positive = option(5, about="tsne: k of the leave-one-out k-NN accuracy below each panel")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> FigureSpec:
-        problems = []
-        if len(self.labels) not in (0, len(self.variants)):
-            problems.append(f"{len(self.labels)} labels for {len(self.variants)} variants")
-        foreign = set.union(*FIGURE_OPTIONS.values()) - FIGURE_OPTIONS[self.kind]
-        problems += [
-            f"`{name}` means nothing to a figure of kind {self.kind}"
-            for name in sorted(foreign)
-            if getattr(self, name) != type(self).model_fields[name].default
-        ]
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
-    def wanted(self) -> Iterator[tuple[str, str]]:
-        """Every (variant, setting) that the figure asks for."""
-        for variant in self.variants:
-            yield variant, self.setting
-
-    @property
-    def names(self) -> dict[str, str]:
-        """What the figure calls each variant."""
-        return dict(zip(self.variants, self.labels or self.variants, strict=True))
+    def sources(self) -> Iterator[Source]:
+        """Everything that the table reads, once."""
+        yield from dict.fromkeys(source for _, _, source in self.cells())
 
 
 def _twice(keys: Sequence[str]) -> list[str]:

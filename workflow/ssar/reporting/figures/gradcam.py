@@ -96,7 +96,7 @@ def rows(inputs: FigureInputs, video: ShownVideo, networks: Iterable[Network]) -
 
 def draw(inputs: FigureInputs) -> Figure:
     """In one column of the paper, a block for each video: its frames, then each network's attention."""
-    networks = load_networks(inputs.models[variant] for variant in inputs.spec.variants)
+    networks = load_networks(inputs.first(variant, "model") for variant in inputs.spec.variants)
     videos = inputs.test_videos(min_frames=1)
     labels = ["RGB", *inputs.spec.names.values()]
     side = (COLUMN - LABEL) / inputs.spec.moments

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ssar.errors import UserError
-from ssar.reporting.spec import FigureSpec
+from ssar.reporting.sources import Role, Source
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,18 @@ class ShownVideo:
 class FigureInputs:
     """A figure's specification and the files that it may read."""
 
-    spec: FigureSpec
+    spec: Any  # the FigureSpec of the kind that is drawn
     video_root: Path
     split: Path
-    models: dict[str, Path]
-    predictions: dict[str, Path]
+    files: dict[Source, list[Path]]  # one per seed
+
+    def seeds(self, variant: str, role: Role, condition: str = "") -> list[Path]:
+        """The files of all seeds of a variant."""
+        return self.files[Source(variant, self.spec.setting, role, condition)]
+
+    def first(self, variant: str, role: Role) -> Path:
+        """The file of a variant's first seed, for what shows single networks."""
+        return self.seeds(variant, role)[0]
 
     def test_videos(self, min_frames: int) -> list[ShownVideo]:
         """As many as the figure shows, drawn by its seed: of different classes as far as there are enough.

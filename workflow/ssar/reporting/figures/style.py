@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ssar.files import atomic
-from ssar.reporting.spec import FigureSpec
+from ssar.reporting.figures.spec import FigureSpec
 
 COLUMN, PAGE = 3.5, 7.0
 """Widths in inches of a column and of a page of two columns."""

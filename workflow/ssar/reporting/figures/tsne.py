@@ -66,7 +66,7 @@ def embed(features: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
 def draw(inputs: FigureInputs) -> Figure:
     """Panels side by side over the page, the same videos and the same classes in colour in each."""
     spec = inputs.spec
-    found = {variant: read_predictions(inputs.predictions[variant]) for variant in spec.variants}
+    found = {variant: read_predictions(inputs.first(variant, "predictions")) for variant in spec.variants}
     first = next(iter(found.values()))
     _check(inputs, found)
     rng = np.random.default_rng(spec.seed)
@@ -95,7 +95,9 @@ def _check(inputs: FigureInputs, found: dict[str, Predictions]) -> None:
         raise UserError(f"t-SNE needs at least 4 test videos, {inputs.split} has {len(first.labels)}")
     for variant, predictions in found.items():
         if not np.array_equal(predictions.paths, first.paths):
-            raise UserError(f"{inputs.predictions[variant]} is of other test videos than those it is compared with")
+            raise UserError(
+                f"{inputs.first(variant, 'predictions')} is of other test videos than those it is compared with"
+            )
 
 
 def _scatter(axes: Axes, plane: np.ndarray, labels: np.ndarray, coloured: np.ndarray) -> None:
