@@ -223,7 +223,7 @@ def edited(data, tmp_path, edit):
 @pytest.mark.parametrize(
     ("modality", "edit", "message"),
     [
-        ("rgb", lambda t: t.assign(test=0), "has no test videos"),
+        ("rgb", lambda t: t.assign(test=0), "has no videos to predict"),
         ("rgb", lambda t: t.assign(**{"class": t["class"].replace("b", "c")}), "the 2 classes of"),
         (
             "tg",

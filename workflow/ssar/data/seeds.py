@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     WEAK_COLOUR = 9
     STRONG_COLOUR = 10
     CHANNELS = 11
+    CORRUPTION = 12
 
 
 def generator(purpose: Purpose, *words: int) -> np.random.Generator:

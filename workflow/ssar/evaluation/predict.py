@@ -1,4 +1,4 @@
-"""Predicting every test video once, on any number of devices."""
+"""Predicting every test video once, on any number of devices, under a condition if one is asked for."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ssar.augment import Augmenter
 from ssar.augment.views import crops, scales
+from ssar.conditions import CORRUPTIONS
 from ssar.config import RunConfig, canonical
 from ssar.data.clips import ClipDecoder, ClipTask, run_decoder
 from ssar.data.sampling import uniform_indices
@@ -22,6 +23,7 @@ from ssar.data.workers import in_order
 from ssar.engine.devices import launched
 from ssar.engine.weights import load_predictor
 from ssar.errors import UserError
+from ssar.evaluation.corruptions import corrupt
 from ssar.evaluation.predictions import Predictions, write_predictions
 from ssar.files import sha256
 from ssar.progress import track
@@ -67,16 +69,20 @@ def view_maker(config: RunConfig, decoder: ClipDecoder, views: Views) -> ViewMak
     )
 
 
-def video_tasks(config: RunConfig, videos: Sequence[Video], clips: int, lookahead: int) -> list[ClipTask]:
-    """One task per video: the frames of its uniform clips. Raises UserError that lists all that are too short."""
+def video_tasks(config: RunConfig, videos: Sequence[Video], views: Views, lookahead: int) -> list[ClipTask]:
+    """One task per video: the frames of its uniform clips. Raises UserError that lists all that are too short.
+
+    A re-sampled clip holds every n-th of its frames until the next one, so that its length stays (CMPL §4.4).
+    """
     short = [f"{video.path}: {video.frames} frames" for video in videos if video.frames <= lookahead]
     if short:
         raise UserError.of(f"test videos that end within the {lookahead} frames that the modality looks ahead:", short)
     clip = config.clip
+    held = np.arange(clip.frames) // views.condition.stride * views.condition.stride
 
     def indices(video: Video) -> np.ndarray:
-        found = uniform_indices(video.frames, clip.frames, clip.stride, clips, lookahead, short=clip.short_videos)
-        return found.reshape(-1)
+        found = uniform_indices(video.frames, clip.frames, clip.stride, views.clips, lookahead, short=clip.short_videos)
+        return found.reshape(views.clips, clip.frames)[:, held].reshape(-1)
 
     return [ClipTask(video.path, indices(video), video.label, number) for number, video in enumerate(videos)]
 
@@ -103,24 +109,28 @@ def predict(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Write predictions.npz of the split's test videos.
+    """Write predictions.npz of the split's test videos, or of its labelled ones under the condition `training`.
 
     The network runs in fp32 and evaluation mode, whatever precision trained it, in the modality that its method
     evaluates. Video i is predicted by device i modulo their number. `tg_store` is None where nothing reads one.
 
-    Raises UserError for classes that are not the model's, no test videos, videos too short for a gradient or flow,
-    and, naming it, a video that does not decode or hangs.
+    Raises UserError for classes that are not the model's, no test videos, videos too short for a gradient or flow, a
+    condition that makes no sense for the network, and, naming it, a video that does not decode or hangs.
     """
-    config, classes, module = load_predictor(model_path)
+    condition = views.condition
+    config, classes, module = load_predictor(model_path, condition.network)
     split = read_split(split_path)
-    _check(split, split_path, classes, model_path)
-    modality = config.options.test_modality
+    videos = split.labelled if condition.training else split.test
+    _check(split, videos, split_path, classes, model_path)
+    modality = condition.network or config.options.test_modality
+    if condition.change in CORRUPTIONS and modality != "rgb":
+        raise UserError(f"{model_path}: `{condition.change}` corrupts colours, and the network sees {modality}")
     store = TGStore(tg_store) if tg_store and modality == "tg" else None
     decoder = run_decoder(config, video_root, store, runtime.reader, frozenset({modality}))
-    tasks = video_tasks(config, split.test, views.clips, decoder.lookahead)
+    tasks = video_tasks(config, videos, views, decoder.lookahead)
     fabric = launched(config.model_copy(update={"precision": "32-true"}), runtime)
     if len(tasks) < fabric.world_size:
-        raise UserError(f"`runtime.devices` is {fabric.world_size}; {split_path} has {len(tasks)} test videos")
+        raise UserError(f"`runtime.devices` is {fabric.world_size}; {split_path} has {len(tasks)} videos to predict")
     module.to(fabric.device)
     results = in_order(
         view_maker(config, decoder, views),
@@ -129,7 +139,7 @@ def predict(
         seconds=runtime.watchdog_seconds,
     )
     augmenter = Augmenter(config.augment, fabric.device)
-    scored = _scored(module, augmenter, results, views.average)
+    scored = _scored(module, augmenter, results, views)
     if fabric.global_rank == 0:
         scored = track(scored, len(tasks[:: fabric.world_size]), "predict")
     scores, features, seen = _collect(scored, len(tasks))
@@ -139,13 +149,13 @@ def predict(
         for part in (scores, features, seen)
     )
     if not bool((seen == 1).all()):
-        raise RuntimeError(f"{int((seen != 1).sum())} test videos were not predicted exactly once")
+        raise RuntimeError(f"{int((seen != 1).sum())} videos were not predicted exactly once")
     if fabric.global_rank == 0:
         write_predictions(
             out,
             Predictions(
-                paths=np.array([video.path for video in split.test]),
-                labels=np.array([video.label for video in split.test], dtype=np.int64),
+                paths=np.array([video.path for video in videos]),
+                labels=np.array([video.label for video in videos], dtype=np.int64),
                 scores=scores.numpy(),
                 features=features.half().numpy(),
                 classes=classes,
@@ -157,19 +167,22 @@ def predict(
     fabric.barrier()
 
 
-def _check(split: Split, split_path: Path, classes: list[str], model_path: Path) -> None:
+def _check(split: Split, videos: Sequence[Video], split_path: Path, classes: list[str], model_path: Path) -> None:
     if list(split.classes) != classes:
         raise UserError(f"the {len(split.classes)} classes of {split_path} are not the {len(classes)} of {model_path}")
-    if not split.test:
-        raise UserError(f"{split_path} has no test videos")
+    if not videos:
+        raise UserError(f"{split_path} has no videos to predict")
 
 
 def _scored(
-    module: nn.Module, augmenter: Augmenter, results: Iterator[tuple[ClipTask, Tensor]], average: Average
+    module: nn.Module, augmenter: Augmenter, results: Iterator[tuple[ClipTask, Tensor]], views: Views
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
+    change = views.condition.change
     for task, clips in results:
-        normalised = augmenter.normalise(clips.to(augmenter.device, non_blocking=True))
-        yield task.number, *predict_views(module, normalised, average)
+        clips = clips.to(augmenter.device, non_blocking=True)
+        if change in CORRUPTIONS:
+            clips = corrupt(clips, str(change), task.video, views.clips)
+        yield task.number, *predict_views(module, augmenter.normalise(clips), views.average)
 
 
 def _collect(scored: Iterator[tuple[int, Tensor, Tensor]], total: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,9 @@ class Method(nn.Module, ABC):
 
     predictor: Backbone
     """The evaluated network: clips (B, 3, T, H, W) to logits (B, K); `features` gives the pooled (B, C)."""
+
+    others: ClassVar[Mapping[str, str]] = {}
+    """Attributes of further networks that can be tested, by the modality that they see."""
 
     def __init__(self, config: RunConfig, num_classes: int) -> None:
         super().__init__()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -37,6 +38,7 @@ class LTG(Method):
     views = VIEWS["rgb"] + VIEWS["tg"]
     predictor: Backbone  # f_R
     teacher: Backbone  # f_T
+    others: ClassVar[Mapping[str, str]] = {"tg": "teacher"}
 
     def __init__(self, config: RunConfig, num_classes: int) -> None:
         super().__init__(config, num_classes)

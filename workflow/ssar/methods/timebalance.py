@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ssar.config import RunConfig
 from ssar.engine.weights import load_predictor
 from ssar.errors import UserError
-from ssar.evaluation.similarity import read_similarity
+from ssar.evaluation.scores import read_similarity
 from ssar.losses.cross_entropy import cross_entropy
 from ssar.losses.distillation import distillation
 from ssar.losses.precision import at_least_float32
