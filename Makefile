@@ -12,7 +12,7 @@ RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo benchmark-demo test lint format bench docs lock clean setup
+.PHONY: help demo benchmark-demo papers-demo all-tables-smoke test lint format bench docs lock clean setup
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -23,6 +23,18 @@ demo: setup ## train and evaluate on the embedded dataset; tables and figures in
 
 benchmark-demo: setup ## train and evaluate all methods on the embedded dataset; tables in results/benchmark-demo
 	$(RUN) snakemake --cores $(CORES) --rerun-incomplete --configfile config/demo.yaml config/benchmark-demo.yaml
+
+papers-demo: setup ## tables, figures and claims of all papers on the embedded dataset, in results/papers-demo
+	$(RUN) snakemake --cores $(CORES) --rerun-incomplete --configfile config/demo.yaml config/papers-demo.yaml
+
+SMOKE := config/demo.yaml config/papers-demo.yaml config/smoke.yaml
+PAPERS := ltg cmpl timebalance acl-mtl benchmark
+
+all-tables-smoke: setup ## every table, figure, claim and the report from two training steps each, in results/smoke
+	$(RUN) snakemake --cores $(CORES) --rerun-incomplete --configfile $(SMOKE)
+	@if command -v tectonic pdflatex >/dev/null; then \
+		$(RUN) snakemake --cores $(CORES) $(PAPERS:%=results/smoke/tables/%/all.pdf) --configfile $(SMOKE); \
+	else echo "no TeX engine: the tables are not typeset"; fi
 
 test: lint ## lint, type-check and test
 	$(RUN) python -m pytest -n $(CORES) --dist loadfile $(TESTS)

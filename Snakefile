@@ -31,6 +31,7 @@ TARGETS = Targets(GRID)
 P = GRID.paths
 RES = GRID.project.resources
 RUNTIME = canonical(GRID.project.runtime)
+PROJECT = GRID.project.model_dump_json()
 
 # `python` is that of the active environment, or of the rule's own with --sdm conda
 shell.prefix('ssar() {{ python "{ROOT}/workflow/cli.py" "$@"; }}; ')

@@ -1,4 +1,4 @@
-"""Tables and figures: declared as data under config/papers, drawn by generic renderers."""
+"""Tables, figures and claims: declared as data under config/papers, drawn by generic renderers; the report on them."""
 
 
 rule table:
@@ -55,3 +55,59 @@ rule typeset:
         "typeset table {wildcards.stem}"
     shell:
         "ssar typeset --tex {input:q} --pdf {output:q} 2> {log:q}"
+
+
+rule typeset_all:
+    input:
+        lambda w: [P.table(stem, "tex") for stem in TARGETS.table_stems(w.paper)],
+    output:
+        P.tables("{paper}"),
+    log:
+        P.log("typeset_all", "{paper}"),
+    conda:
+        "../envs/latex.yaml"
+    params:
+        title=lambda w: TARGETS.title(w.paper),
+    message:
+        "typeset all tables of {wildcards.paper}"
+    shell:
+        "ssar typeset-all --tex {input:q} --title {params.title:q} --pdf {output:q} 2> {log:q}"
+
+
+ruleorder: typeset_all > typeset
+
+
+rule claims:
+    input:
+        lambda w: TARGETS.claims_inputs(w.paper),
+    output:
+        md=P.claims("{paper}", "md"),
+        csv=P.claims("{paper}", "csv"),
+    log:
+        P.log("claims", "{paper}"),
+    conda:
+        "../envs/ssar.yaml"
+    params:
+        digest=lambda w: TARGETS.claims_digest(w.paper),
+        project=lambda w, input: PROJECT,
+    message:
+        "verdicts on the claims of {wildcards.paper}"
+    shell:
+        "ssar claims {wildcards.paper:q} --project {params.project:q} --out {output.md:q} 2> {log:q}"
+
+
+rule report:
+    input:
+        TARGETS.report_inputs(),
+    output:
+        P.report,
+    log:
+        P.log("report"),
+    conda:
+        "../envs/ssar.yaml"
+    params:
+        project=lambda w, input: PROJECT,
+    message:
+        "the report"
+    shell:
+        "ssar report --project {params.project:q} --out {output:q} 2> {log:q}"

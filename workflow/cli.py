@@ -211,6 +211,31 @@ def figure(args: argparse.Namespace) -> None:
     render(json.loads(args.figure), Path(args.root), Path(args.out).with_suffix(""))
 
 
+def typeset_all(args: argparse.Namespace) -> None:
+    """Compile a paper's tables to one .pdf."""
+    from ssar.reporting.typeset import typeset_all as compile_tables
+
+    compile_tables([Path(tex) for tex in args.tex], args.title, Path(args.pdf))
+
+
+def claims(args: argparse.Namespace) -> None:
+    """Write the verdicts on a paper's claims as .md and .csv; runs that are not there count as not run."""
+    from ssar.reporting.claims.write import write_claims
+
+    from ssar.targets import Targets
+
+    write_claims(Targets(_grid(args)), args.paper, Path(args.out))
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write one self-contained page on everything that there is."""
+    from ssar.reporting.html import write_report
+
+    from ssar.targets import Targets
+
+    write_report(Targets(_grid(args)), Path(args.out))
+
+
 # --- arguments ------------------------------------------------------------------------------------
 
 
@@ -218,7 +243,8 @@ def _grid(args: argparse.Namespace):  # type: ignore[no-untyped-def]
     from ssar.grid import build
     from ssar.project import CONFIG
 
-    return build([CONFIG / "config.yaml", *map(Path, args.configfile)])
+    files = [CONFIG / "config.yaml", *map(Path, args.configfile)]
+    return build(files, json.loads(args.project) if getattr(args, "project", None) else None)
 
 
 def _dataset(args: argparse.Namespace):  # type: ignore[no-untyped-def]
@@ -293,6 +319,14 @@ def _parser() -> argparse.ArgumentParser:
     verb(verbs, table, "table", "out")
     verb(verbs, typeset, "tex", "pdf")
     verb(verbs, figure, "figure", "root", "out")
+    verb(verbs, typeset_all, "title", "pdf").add_argument("--tex", nargs="+", required=True)
+    merged = {"help": "the merged configuration as JSON, as Snakemake passes it"}
+    for action in (claims, report):
+        sub = verb(verbs, action, "out")
+        sub.add_argument("--configfile", **overlay)
+        sub.add_argument("--project", **merged)
+        if action is claims:
+            sub.add_argument("paper", help="a folder of config/papers")
     return parser
 
 

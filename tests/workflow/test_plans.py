@@ -33,6 +33,43 @@ def snakemake(folder: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
+PAPERS = {
+    "ltg": (
+        ["1", "2", *(f"3{part}" for part in "abcdefg"), "4", "5", "6"],
+        ["1", "3", "4", "5"],
+    ),
+    "cmpl": (
+        [*"123456", "a1", "a2", "a3", "a4"],
+        ["1", "2", "4a", "4b", "4c", "5", "6", "7"],
+    ),
+    "timebalance": ([*"1234567"], ["1", "4", "5"]),
+    "acl-mtl": ([*"123456"], ["1", "5-5", "5-10", "6"]),
+}
+"""Every table and figure with results that the papers have; LTG 2, CMPL 3, TimeBalance 2, 3, 6, 7 and ACL+MTL 2 to 4 are
+drawings of the methods."""
+
+
+def test_every_table_figure_and_claim_of_the_papers_is_planned(tmp_path: Path):
+    text = snakemake(tmp_path, "-n")
+    for paper, (tables, figures) in PAPERS.items():
+        for name in tables:
+            assert f"results/tables/{paper}/table{name}.tex" in text
+        for name in figures:
+            assert f"results/figures/{paper}/figure{name}.pdf" in text
+        assert f"results/claims/{paper}.md" in text
+    assert "results/tables/benchmark.tex" in text
+    assert "results/report.html" in text
+    planned = job_counts(text)
+    assert planned["report"] == 1
+    assert planned["claims"] == len(PAPERS)
+
+
+def test_all_tables_of_a_paper_are_one_document(tmp_path: Path):
+    planned = job_counts(snakemake(tmp_path, "-n", "results/tables/acl-mtl/all.pdf"))
+    assert planned["typeset_all"] == 1
+    assert planned["table"] == 6
+
+
 def test_table2_is_planned_from_download_to_table(tmp_path: Path):
     planned = job_counts(snakemake(tmp_path, "-n", "results/tables/table2.tex"))
     # nine settings, three seeds; LTG and our FixMatch are the rows that train

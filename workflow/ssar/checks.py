@@ -67,6 +67,11 @@ def run_problems(run: RunConfig, dataset: DatasetConfig) -> Iterator[str]:
         yield f"key `options.blocks`: {list(options.aligned_blocks)} names a block twice"
     if options.needs_unlabelled and run.labels.protocol == "all" and not run.labels.unlabelled_includes_labelled:
         yield f"method `{run.method}` needs unlabelled videos and labels `all` without the labelled ones leaves none"
+    if run.augment.unlabelled is not None and run.augment.unlabelled.size != run.augment.weak.size:
+        yield (
+            f"key `augment.unlabelled.size`: {run.augment.unlabelled.size} is not `augment.weak.size` "
+            f"({run.augment.weak.size}); labelled and unlabelled clips may pass the network together"
+        )
     if run.model.pool2 and run.clip.frames < 2:
         yield "key `model.pool2`: halving time needs clips of at least 2 frames (`clip.frames`)"
     if run.model.arch == "timesformer":

@@ -113,6 +113,7 @@ class Grid:
         known = {"all"}
         for paper in self.papers.values():
             known |= set(paper.experiments) | {experiment.method for experiment in paper.experiments.values()}
+            known |= {f"{paper.name}/{variant}" for variant in paper.experiments}
         for name in self.project.overrides:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
@@ -206,7 +207,7 @@ class Grid:
                 )
             yield Layer(variants[experiment.base], file, ("variants", experiment.base), dotted=True)
         yield Layer(experiment.set, paper.file, ("experiments", variant, "set"), dotted=True)
-        for scope in ("all", experiment.method, variant):
+        for scope in ("all", experiment.method, variant, f"{paper.name}/{variant}"):
             if scope in self.project.overrides:
                 where = next(
                     (path for path in reversed(self.files) if scope in read_yaml(path).get("overrides", {})),

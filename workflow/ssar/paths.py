@@ -47,6 +47,26 @@ class Paths:
     def figure(self, stem: str, suffix: str) -> str:
         return f"{self.results}/figures/{stem}.{suffix}"
 
+    def tables(self, paper: str) -> str:
+        """All tables of a paper, typeset in one document."""
+        return self.table(f"{paper}/all", "pdf")
+
+    def claims(self, paper: str, suffix: str) -> str:
+        return f"{self.results}/claims/{paper}.{suffix}"
+
+    @property
+    def report(self) -> str:
+        return f"{self.results}/report.html"
+
+    @property
+    def cost(self) -> str:
+        return f"{self.results}/cost.md"
+
+    @property
+    def probe(self) -> str:
+        """How fast the user's device is."""
+        return f"{self.results}/probe.json"
+
     def benchmark(self, *parts: str) -> str:
         """Time and memory of a job, as Snakemake measures them."""
         return f"{self.results}/benchmarks/{'/'.join(parts)}.tsv"

@@ -61,12 +61,14 @@ class Project(Closed):
     papers: tuple[str, ...] = option(about="folders of config/papers that are planned")
     results: str = option("results", about="folder of everything that is made")
     seeds: tuple[int, ...] = option(about="training seeds; for drawn label protocols also the draws", min_length=1)
-    targets: tuple[str, ...] = option((), about="what `snakemake` without a target makes, relative to `results`")
+    targets: tuple[str, ...] = option(
+        (), about="what `snakemake` without a target makes, relative to `results`; none: all tables, figures and claims"
+    )
     settings: dict[str, Setting] | None = option(
         None, about="settings of the papers that exist at this scale, and what stands for them; none: all, as they are"
     )
     overrides: dict[str, dict[str, Any]] = option(
-        {}, about="settings applied last: under `all`, under a method's name, under a variant's name"
+        {}, about="settings applied last: under `all`, a method's name, a variant's name, `paper/variant`"
     )
     views: str | None = option(None, about="evaluation views instead of the papers' own, e.g. 2x1")
     note: str | None = option(None, about="footnote of every table: why its numbers are not the published ones")

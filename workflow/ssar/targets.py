@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from ssar.config import DatasetConfig, LabelsConfig, canonical
+from ssar.config import DatasetConfig, LabelsConfig, canonical, digest
 from ssar.errors import UserError
 from ssar.experiments import Paper
 from ssar.grid import Grid, Run
@@ -27,11 +28,17 @@ def resources(job: JobResources) -> dict[str, int]:
     return {"mem_mb": job.mem_mb, "runtime": job.runtime} | ({"gpu": job.gpu} if job.gpu else {})
 
 
+REPORT = "report.html"
 BENCHMARK = "benchmark"
 """The folder of config/papers that compares all methods, and its main table."""
 
 WHOLE = ("all", "0")
 """Protocol and draw of a dataset that serves as another one's unlabelled videos."""
+
+
+def _short(stem: str) -> str:
+    """The table of all methods has no folder."""
+    return BENCHMARK if stem == f"{BENCHMARK}/{BENCHMARK}" else stem
 
 
 class Targets:
@@ -136,9 +143,47 @@ class Targets:
 
     # --- results ------------------------------------------------------------------------------
 
+    @cached_property
+    def requested(self) -> list[str]:
+        """The targets of the configuration relative to `results`: those that it names, or else everything."""
+        return list(self.project.targets) or self.everything()
+
     def default(self) -> list[str]:
         """What `snakemake` without a target makes."""
-        return [f"{self.project.results}/{target}" for target in self.project.targets]
+        return [f"{self.project.results}/{target}" for target in self.requested]
+
+    def everything(self) -> list[str]:
+        """All tables, figures and claims that have something to measure at this scale, and the report on them."""
+        found: list[str] = []
+        for paper in self.grid.papers.values():
+            found += [f"tables/{_short(stem)}.tex" for stem in self.table_stems(paper.name)]
+            found += [f"figures/{paper.name}/{name}.pdf" for name in paper.figures if self._drawable(paper, name)]
+            if paper.claims:
+                found.append(f"claims/{paper.name}.md")
+        return [*found, REPORT]
+
+    def _measurable(self, paper: str, name: str) -> bool:
+        """Whether a run at this scale fills any cell; a table of quoted values alone is always there."""
+        sources = list(self.grid.papers[paper].tables[name].sources())
+        return not sources or any(self.grid.results(paper, source) for source in sources)
+
+    def _drawable(self, paper: Paper, name: str) -> bool:
+        """Whether everything that a figure reads exists at this scale."""
+        figure = paper.figures[name]
+        wanted = [(source.variant, source.setting) for source in figure.sources()]
+        return all(self.grid.select(paper.name, *pair) for pair in (*wanted, (figure.variants[0], figure.setting)))
+
+    def title(self, paper: str) -> str:
+        """Title, venue and year of a paper."""
+        return self._paper(paper).declared.title
+
+    def table_stems(self, paper: str) -> list[str]:
+        """The tables of a paper at this scale, in their declared order."""
+        return [f"{paper}/{name}" for name in self._paper(paper).tables if self._measurable(paper, name)]
+
+    def report_inputs(self) -> list[str]:
+        """What the report shows: the requested tables, figures and claims."""
+        return [target for target in self.default() if target != self.paths.report]
 
     def ablation(self, paper: str, variant: str) -> list[str]:
         """The metrics of one variant in its paper's ablation setting, one per seed."""
@@ -251,6 +296,13 @@ class Targets:
             paper, (source for claim in self._paper(paper).claims.values() for source in claim.sources())
         )
 
+    def claims_digest(self, paper: str) -> str:
+        """Changes when a claim, a published value, a run or the scale does: what makes the verdicts anew."""
+        found = self._paper(paper)
+        declared = [claim.model_dump_json() for claim in found.claims.values()]
+        declared += [table.model_dump_json() for table in found.tables.values()]
+        return digest("\n".join((*declared, *self.claims_inputs(paper), str(self.project.note))))
+
     def _paper(self, paper: str) -> Paper:
         if paper not in self.grid.papers:
             raise UserError(f"unknown paper `{paper}`; known: {', '.join(self.grid.papers)}")
@@ -263,6 +315,3 @@ class Targets:
             for source in sources
         )
         return sorted(set(chain.from_iterable(found)))
-
-    def figure_stems(self) -> list[str]:
-        return [f"{paper.name}/{name}" for paper in self.grid.papers.values() for name in paper.figures]
