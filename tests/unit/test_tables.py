@@ -7,17 +7,23 @@ import json
 import shutil
 import statistics
 import subprocess
+from dataclasses import replace
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ssar.errors import UserError
 from ssar.experiments import load_paper
 from ssar.project import CONFIG
 from ssar.reporting.ablation import write_ablation
+from ssar.reporting.disagreements import disagreements
+from ssar.reporting.flags import read_flags, sentences
 from ssar.reporting.latex import escape
-from ssar.reporting.spec import TableSpec
+from ssar.reporting.spec import TableSpec, condition_of
 from ssar.reporting.table import render
 
 SPEC = {
@@ -30,13 +36,16 @@ SPEC = {
         {"key": "b1", "header": ["B", "Top-1"], "setting": "b.all"},
     ],
     "rows": [
-        {"key": "old", "header": ["Old & wise", "no"], "published": [10.0, None, 12.34]},
+        {"key": "old", "header": ["Old & wise (1999)", "no"], "published": [10.0, None, 12.34], "cites": "[7]"},
         {"key": "base", "header": ["Base", "yes"], "variant": "base", "published": [50.0, 60, 70]},
         {"key": "ours", "header": ["Ours", "yes"], "variant": "ours", "published": [62.4, 84.9, 76.1]},
         {"key": "new", "header": ["New", "yes"], "variant": "new", "line_above": True},
     ],
     "notes": ["Made up."],
 }
+
+
+COLUMNS = SPEC["columns"]
 
 
 @pytest.fixture
@@ -105,13 +114,9 @@ def test_a_missing_run_is_never_a_number(table, tmp_path):
 
 def test_a_method_that_does_not_exist_is_quoted(table, tmp_path):
     files = made(table, tmp_path)
-    assert rows(files["md"])["Old & wise"] == [
-        "✗",
-        "(10.0)†",
-        "-",
-        "(12.34)†",
-    ]  # with the decimals that it is printed with
-    assert "† Quoted" in files["md"]
+    found = rows(files["md"])["Old & wise (1999)†"]
+    assert found == ["✗", "(10.0)", "-", "(12.34)"]  # with the decimals that it is printed with
+    assert "† Quoted from Nobody, Table 9, not trained here; its references: Old & wise [7]." in files["md"]
     assert "**" not in files["md"].split("Old & wise")[1].splitlines()[0]
 
 
@@ -139,7 +144,8 @@ def test_a_smaller_scale_says_so(table, tmp_path):
     assert "Small & quick." in files["md"]
     assert "Substitutes: toy.percent-10 for a.all." in files["md"]
     assert "do not exist at this scale: b.all" in files["md"]
-    assert "toy.percent-10 for a.all A_b Top-1" in files["md"]
+    assert "**A table of 100% tests.** toy.percent-10 for a.all." in files["md"]
+    assert r"\multicolumn{2}{c}{toy.percent-10 for a.all}" in files["tex"]
     assert {line["column"] for line in csv.DictReader(files["csv"].splitlines())} == {"a1", "a5"}
     assert "for a.all, not comparable with the published values." in made(table | {"note": None}, tmp_path)["md"]
 
@@ -167,10 +173,10 @@ def test_best_of_each_section(table, tmp_path):
 
 def test_heads_are_joined_and_everything_is_escaped(table, tmp_path):
     tex = made(table, tmp_path)["tex"]
-    assert r"\multicolumn{2}{c}{A\_b} & B" in tex
+    assert r"\multicolumn{2}{c}{$A_b$} & B" in tex
     assert r"\cmidrule(lr){3-4}\cmidrule(lr){5-5}" in tex
     assert r"100\% tests" in tex
-    assert r"Old \& wise" in tex
+    assert r"Old \& wise (1999)$^\dagger$ & $\times$" in tex
 
 
 def test_a_damaged_metrics_file_and_an_unknown_metric_are_told(table, tmp_path):
@@ -192,6 +198,16 @@ def test_a_damaged_metrics_file_and_an_unknown_metric_are_told(table, tmp_path):
         ({"rows": [SPEC["rows"][0], SPEC["rows"][0]]}, "row `old` is declared twice"),
         ({"columns": [SPEC["columns"][0], {"key": "x", "header": ["X"]}]}, "1 levels of head"),
         ({"titel": "x"}, "Extra inputs are not permitted"),
+        (
+            {"columns": [*COLUMNS, {"key": "d", "header": ["D", ""], "difference": ["a1", "x"]}]},
+            "difference of x, which",
+        ),
+        (
+            {"columns": [*COLUMNS, {"key": "d", "header": ["D", ""], "difference": ["a1", "a5"], "setting": "a.all"}]},
+            "own",
+        ),
+        ({"columns": [SPEC["columns"][0] | {"condition": "blurred"}]}, "row `base`, column `a1`: condition `blurred`"),
+        ({"rows": [SPEC["rows"][0] | {"condition": "tg"}]}, "row `old`: a condition without a variant"),
     ],
 )
 def test_mistakes_in_a_declaration_are_refused(change, message):
@@ -200,9 +216,10 @@ def test_mistakes_in_a_declaration_are_refused(change, message):
 
 
 def test_escape():
-    assert escape("50% of a_b & {c} ± 1 × ~^\\$#") == (
-        r"50\% of a\_b \& \{c\} $\pm$ 1 $\times$ \textasciitilde{}\textasciicircum{}\textbackslash{}\$\#"
+    assert escape("50% of aa_b & {c} ± 1 × ~^\\$#") == (
+        r"50\% of aa\_b \& \{c\} $\pm$ 1 $\times$ \textasciitilde{}\textasciicircum{}\textbackslash{}\$\#"
     )
+    assert escape("f_S, L_s^A and conv2_x") == r"$f_S$, $L_s^A$ and conv2\_x"
 
 
 PDFLATEX = shutil.which("pdflatex")
@@ -240,15 +257,16 @@ def test_declared_tables_render_before_anything_has_run(name, tmp_path):
         cells = {f"{row}|{column}": [f"{row}.{column}"] for row, column, _ in spec.cells()}
         settings = {column.key: column.setting for column in spec.columns if column.setting}
         value = {"spec": spec.model_dump(mode="json"), "cells": cells, "settings": settings, "note": None}
-        render(value | {"views": paper.views(None)}, tmp_path / key)
+        render(value | {"views": paper.views(None), "flags": sentences(name, spec)}, tmp_path / key)
         lines = list(csv.DictReader((tmp_path / f"{key}.csv").open()))
         assert len(lines) == len(spec.rows) * len(spec.columns)
         assert not any(line["mean"] for line in lines)
+        assert (tmp_path / f"{key}.tex").read_text().isascii()  # what no engine has to know
 
 
 PRINTED_TWICE = {
     # Tables 1, 2 and 6 of the paper; a note of Table 6 says so
-    "timebalance": {("timebalance", "ucf101.videossl-20", "top1"): {83.3, 83.26, 83.15}}
+    "timebalance": {("timebalance", "ucf101.videossl-20", "top1", ""): {83.3, 83.26, 83.15}}
 }
 """Values that a paper itself prints differently."""
 
@@ -260,9 +278,10 @@ def test_a_variant_has_one_published_value_for_each_metric_and_setting(name):
     for table in load_paper(name).tables.values():
         for row in table.rows:
             for column, value in zip(table.columns, row.published, strict=False):
-                if row.variant and value is not None:
+                if row.variant and value is not None and column.difference is None:
                     metric = column.metric.replace("{row}", row.key)
-                    found.setdefault((row.variant, column.setting, metric), set()).add(value)
+                    condition = condition_of(row, column)
+                    found.setdefault((row.variant, column.setting, metric, condition), set()).add(value)
     # tables that round to 1 decimal repeat those that print 2
     contradictions = {
         key: values
@@ -287,3 +306,180 @@ def test_an_ablation_lists_its_seeds_beside_the_published_values(metrics, tmp_pa
         write_ablation("ltg", "no-stopgard", paths, tmp_path / "a.json")
     with pytest.raises(UserError, match="there are no such metrics"):
         write_ablation("ltg", "no-stopgrad", [tmp_path / "x.json"], tmp_path / "a.json")
+
+
+# --- conditions and differences -------------------------------------------------------------------
+
+GAP = SPEC | {
+    "columns": [
+        {"key": "train", "header": ["Training"], "setting": "a.all", "condition": "training", "best": "none"},
+        {"key": "test", "header": ["Test"], "setting": "a.all"},
+        {"key": "gap", "header": ["Gap"], "difference": ["train", "test"], "best": "lowest"},
+    ],
+    "rows": [
+        {"key": "base", "header": ["Base", ""], "variant": "base", "published": [98.5, 54.1, 44.4]},
+        {"key": "teacher", "header": ["Teacher", ""], "variant": "ours", "condition": "tg"},
+    ],
+}
+
+
+def test_a_rows_and_a_columns_condition_are_joined_in_one_order():
+    found = {(row, column): source.condition for row, column, source in TableSpec.model_validate(GAP).cells()}
+    assert found == {
+        ("base", "train"): "training",
+        ("base", "test"): "",
+        ("teacher", "train"): "tg+training",
+        ("teacher", "test"): "tg",
+    }
+
+
+def test_a_difference_is_taken_run_by_run(table, metrics, tmp_path):
+    cells = {
+        "base|train": metrics("x", "a", 90.0, 99.0, 80.0),
+        "base|test": metrics("x", "b", 50.0, None, 60.0),  # of the same three runs
+        "teacher|train": metrics("y", "a", 90.0, None, None),
+        "teacher|test": metrics("y", "b", None, 30.0, None),
+    }
+    table |= {"spec": GAP, "cells": cells, "settings": {"train": "a.all", "test": "a.all"}}
+    files = made(table, tmp_path)
+    # 40 and 20; the means' own difference, 89.7 - 55, would count a seed that has no test
+    assert rows(files["md"])["Base"][1:] == ["89.7 ± 9.5 (98.5)", "**55.0 ± 7.1** (54.1)", "30.0 ± 14.1 (44.4)"]
+    assert rows(files["md"])["Teacher"][1:] == ["90.0", "30.0", "n/a"]
+    gap = next(line for line in csv.DictReader(files["csv"].splitlines()) if line["column"] == "gap")
+    assert (gap["metric"], gap["n"], gap["runs"]) == ("train - test", "2", "x-0 x-2")
+    table["settings"]["train"] = None
+    assert "Gap" not in made(table, tmp_path)["md"]
+
+
+def test_the_lowest_of_a_gap_is_bold_and_a_loss_has_a_minus(table, metrics, tmp_path):
+    for name, train, test in (("base", 90.0, 50.0), ("teacher", 60.0, 60.04)):
+        table["cells"] |= {f"{name}|train": metrics(name, "a", train), f"{name}|test": metrics(name, "b", test)}
+    table |= {"spec": GAP, "settings": {}}
+    found = rows(made(table, tmp_path)["md"])
+    assert (found["Base"][3], found["Teacher"][3]) == ("40.0 (44.4)", "**0.0**")  # not -0.0
+    table["cells"] |= {"teacher|train": metrics("teacher", "a", 50.0)}
+    assert r"\textbf{$-$10.0}" in made(table, tmp_path)["tex"]
+
+
+def test_costs_have_their_unit_and_no_spread(table, tmp_path):
+    column = {"key": "a1", "header": ["Steps", ""], "setting": "a.all", "unit": 10, "decimals": 2, "spread": False}
+    table["spec"] = SPEC | {"columns": [column | {"best": "none"}], "rows": SPEC["rows"][2:]}
+    table["spec"]["rows"] = [row | {"published": []} for row in table["spec"]["rows"]]
+    files = made(table, tmp_path)
+    assert rows(files["md"])["Ours"] == ["✓", "6.10"]
+    assert "seeds;" not in files["md"]
+    assert float(next(csv.DictReader(files["csv"].splitlines()))["mean"]) == pytest.approx(61.02)
+
+
+# --- what other papers print, and what cannot be --------------------------------------------------
+
+
+def test_flags_stand_at_their_heads_and_below(table, tmp_path):
+    rows_ = [SPEC["rows"][0] | {"flags": ["x"]}, *SPEC["rows"][1:]]
+    table["spec"] = SPEC | {
+        "flags": ["t"],
+        "rows": rows_,
+        "columns": [COLUMNS[0] | {"flags": ["x", "c"]}, *COLUMNS[1:]],
+    }
+    files = made(table | {"flags": {"t": "No table.", "x": "Twice.", "c": "A column."}}, tmp_path)
+    assert "**A table of 100% tests.ᵃ**" in files["md"]
+    assert "A_b Top-1ᵇᶜ" in files["md"]
+    assert "Old & wise (1999)†ᵇ" in files["md"]
+    assert files["md"].rstrip().endswith("- ᵃ No table.\n- ᵇ Twice.\n- ᶜ A column.")
+    assert r"Top-1$^\mathrm{b}$$^\mathrm{c}$" in files["tex"]
+    table["settings"] |= {"a1": None}
+    gone = made(table | {"flags": {"t": "No table.", "x": "Twice.", "c": "A column."}}, tmp_path)["md"]
+    assert "A column." not in gone
+    assert "ᵇ Twice." in gone
+    with pytest.raises(UserError, match="flags without a sentence: t, x"):
+        made(table, tmp_path)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_flag_of_a_paper_is_explained_and_every_explanation_is_shown(name):
+    tables = load_paper(name).tables.values()
+    for spec in tables:
+        assert list(sentences(name, spec)) == spec.flagged()
+    assert {flag for spec in tables for flag in spec.flagged()} == set(read_flags(name))
+
+
+def test_a_flag_without_a_line_and_a_damaged_line_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("ssar.reporting.flags.FOLDER", tmp_path)
+    spec = TableSpec.model_validate(SPEC | {"flags": ["ghost"]})
+    with pytest.raises(UserError, match=r"no such flag .*: ghost; there are: none"):
+        sentences("x", spec)
+    page = "# X\n\n## Impossible as printed\n\n| id | where | why |\n| --- | --- | --- |\n| ghost | here | Boo. |\n"
+    (tmp_path / "x.md").write_text(page)
+    assert sentences("x", spec) == {"ghost": "Boo."}
+    (tmp_path / "x.md").write_text(page + "| ghost | there | Again. |\n\n## Next\n\n| other | table |\n")
+    with pytest.raises(UserError, match=r"with a new id, found: . ghost . there"):
+        sentences("x", spec)
+
+
+LTG = load_paper("ltg")
+
+
+def paper(name, **values):
+    """A paper with one table; `values` are those of UCF-101 at 5 and 10 % by table, or (identity, values)."""
+    columns = [{"key": str(share), "header": [f"{share}%"], "setting": f"ucf101.videossl-{share}"} for share in (5, 10)]
+    tables = {}
+    for key, value in values.items():
+        identity, published = value if isinstance(value, tuple) else ("m/net", value)
+        row = {"key": "m", "header": [f"M of {name}"], "identity": identity, "published": published}
+        tables[key] = TableSpec.model_validate(
+            {"caption": "C", "source": f"{name} {key}", "stub": ["S"], "columns": columns, "rows": [row]}
+        )
+    return replace(LTG, name=name, tables=tables)
+
+
+def remarks(name, table, *papers):
+    return disagreements({paper.name: paper for paper in papers}, name, table)
+
+
+def test_other_values_elsewhere_are_told_on_both_sides():
+    one, two, three = paper("A", t1=[7.7, 10.0]), paper("B", t1=[8.5, 10.0]), paper("C", t1=[8.5, None])
+    assert remarks("A", "t1", one, two, three) == ["M of A elsewhere: UCF-101 5% 8.5 in B t1 and C t1."]
+    assert remarks("C", "t1", one, two, three) == ["M of C elsewhere: UCF-101 5% 7.7 in A t1."]
+    assert remarks("A", "t1", one) == []
+
+
+def test_another_backbone_and_a_variation_in_the_same_paper_contradict_nothing():
+    weights = ("m/net/ImageNet weights", [45.1, None])
+    assert remarks("A", "t1", paper("A", t1=[7.7, 1.0], t2=weights), paper("B", t1=("m/deeper", [9.0, 1.0]))) == []
+    # where one paper has both, the other's value is one of them
+    assert remarks("A", "t1", paper("A", t1=[27.0, 1.0], t2=weights), paper("B", t1=weights)) == []
+    found = remarks("B", "t1", paper("A", t1=[27.0, 1.0], t2=weights), paper("B", t1=weights))
+    assert found == ["M of B elsewhere: UCF-101 5% 27.0 in A t1."]
+
+
+@given(st.decimals(0, 100, places=2), st.decimals("0.06", 5, places=2))
+def test_rounding_is_no_contradiction_and_everything_else_is(value, apart):
+    rounded = float(value.quantize(Decimal("0.1"), ROUND_HALF_UP))
+    assert remarks("A", "t1", paper("A", t1=[float(value), None], t2=[rounded, None])) == []
+    assert remarks("A", "t1", paper("A", t1=[float(value), None], t2=[float(value + apart), None])) != []
+
+
+def test_the_papers_own_disagreements_are_found():
+    papers = {name: load_paper(name) for name in PAPERS}
+    assert disagreements(papers, "ltg", "table2")[0] == (
+        "TCL elsewhere: Kinetics-400 1% 11.6 in ACL+MTL Table 1 and TimeBalance Table 1; "
+        "Kinetics-400 1% 8.5 in CMPL Table 1."
+    )
+    assert "TimeBalance elsewhere: UCF-101 20% 83.15 in TimeBalance Table 6." in disagreements(
+        papers, "timebalance", "table2"
+    )
+
+
+MIXED = {("timebalance", "table7")}
+"""Tables whose quoted rows are of several methods each."""
+
+
+def test_every_quoted_method_has_an_identity():
+    missing = [
+        (name, key, row.key)
+        for name in PAPERS
+        for key, table in load_paper(name).tables.items()
+        for row in table.rows
+        if row.variant is None and row.identity is None and (name, key) not in MIXED
+    ]
+    assert missing == []

@@ -12,12 +12,14 @@ from typing import Any, Literal, cast
 
 from ssar.config import DatasetConfig, LabelsConfig, canonical, digest
 from ssar.errors import UserError
-from ssar.experiments import Paper
+from ssar.experiments import Paper, load_paper
 from ssar.grid import Grid, Run
 from ssar.methods import METHODS, options_class
 from ssar.methods.options import Stage
-from ssar.project import JobResources
+from ssar.project import CONFIG, JobResources
+from ssar.reporting.disagreements import disagreements
 from ssar.reporting.figures.spec import FigureSpec
+from ssar.reporting.flags import sentences
 from ssar.reporting.sources import Source
 from ssar.reporting.spec import TableSpec
 from ssar.views import Views
@@ -228,7 +230,7 @@ class Targets:
 
     def table_data(self, stem: str) -> dict[str, Any]:
         """A table with the result files of each of its cells: what the renderer takes."""
-        paper, _ = self._stem(stem)
+        paper, name = self._stem(stem)
         declared = self.table(stem)
         cells = {f"{row}|{column}": self.grid.results(paper, source) for row, column, source in declared.cells()}
         settings = {column.key: self.grid.setting(column.setting) for column in declared.columns if column.setting}
@@ -238,8 +240,15 @@ class Targets:
             "settings": {key: str(s) if s else None for key, s in settings.items()},
             "note": self.project.note,
             "views": self.grid.views(paper),
-            "seeds": len(self.project.seeds),
+            "flags": sentences(paper, declared),
+            "remarks": disagreements(self._all_papers, paper, name),
         }
+
+    @cached_property
+    def _all_papers(self) -> dict[str, Paper]:
+        """Every paper there is, planned or not: what one prints may contradict another."""
+        names = sorted(path.name for path in (CONFIG / "papers").iterdir() if path.is_dir())
+        return {name: self.grid.papers.get(name) or load_paper(name) for name in names}
 
     def table_json(self, stem: str) -> str:
         """The one parameter of the table rule."""

@@ -11,6 +11,7 @@ from ssar.experiments import Paper, load_paper
 from ssar.files import write_json
 from ssar.reporting.results import look_up, read_result
 from ssar.reporting.seeds import summarise
+from ssar.reporting.spec import condition_of
 
 METRICS = ("top1", "top5")
 
@@ -61,7 +62,10 @@ def published(paper: Paper, variant: str) -> list[dict[str, Any]]:
         for row in table.rows
         if row.variant == variant and row.published
         for column, value in zip(table.columns, row.published, strict=True)
-        if column.setting == paper.declared.ablation_setting and column.metric in METRICS and value is not None
+        if column.setting == paper.declared.ablation_setting
+        and column.metric in METRICS
+        and value is not None
+        and not condition_of(row, column)
     ]
 
 

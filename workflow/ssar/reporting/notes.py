@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 
+from ssar.reporting.marks import DAGGER
 from ssar.reporting.results import Cell
-from ssar.reporting.spec import Column, TableSpec
+from ssar.reporting.spec import Column, Row, TableSpec
 from ssar.views import Views
 
-DAGGER = "†"
 AVERAGES = {"logits": "logits", "probs": "probabilities"}
 
 
@@ -28,10 +29,9 @@ def notes(
     yield from _scale(spec, columns, substitutes, told=note is not None)
     if any(cell.published is not None for cell in shown):
         yield f"In parentheses: the published value ({spec.source})."
-    if any(cell.quoted for cell in shown):
-        yield f"{DAGGER} Quoted: no run of this project measures this row."
+    yield from _quoted(spec, cells)
     if spec.results == "metrics":
-        yield from _statistics(shown)
+        yield from _statistics(columns, cells)
         yield from _labels(cells)
         yield _protocol(Views.from_slug(views))
     yield from _missing(spec, cells)
@@ -43,7 +43,9 @@ def _scale(spec: TableSpec, columns: Sequence[Column], substitutes: Mapping[str,
     if substitutes:
         pairs = {f"{stands} for {_place(column)}" for column in columns if (stands := substitutes.get(column.key))}
         yield f"Substitutes: {'; '.join(sorted(pairs))}{'' if told else ', not comparable with the published values'}."
-    dropped = dict.fromkeys(_place(column) for column in spec.columns if column not in columns)
+    dropped = dict.fromkeys(
+        _place(column) for column in spec.columns if column not in columns and column.difference is None
+    )
     if dropped:
         yield f"Columns that do not exist at this scale: {', '.join(dropped)}."
 
@@ -52,8 +54,29 @@ def _place(column: Column) -> str:
     return str(column.setting or column.key)
 
 
-def _statistics(shown: Sequence[Cell]) -> Iterator[str]:
-    counts = {cell.summary.n for cell in shown if cell.summary is not None}
+def _quoted(spec: TableSpec, cells: Sequence[Sequence[Cell]]) -> Iterator[str]:
+    """Where the values of rows that nothing trains come from, with the references that the paper itself gives."""
+    rows = [row for row in spec.rows if row.variant is None]
+    if rows:
+        cited = ", ".join(dict.fromkeys(f"{method_of(row)} {row.cites}" for row in rows if row.cites))
+        yield f"{DAGGER} Quoted from {spec.source}, not trained here{f'; its references: {cited}' if cited else ''}."
+    trained = (line for row, line in zip(spec.rows, cells, strict=True) if row.variant is not None)
+    if any(cell.quoted for cell in chain.from_iterable(trained)):
+        yield f"(…){DAGGER}: from {spec.source}, not measured here."
+
+
+def method_of(row: Row) -> str:
+    """The method's name alone: the first cell of the row's head without venue and asterisk."""
+    return re.sub(r"\*?\s*\(.*\)$", "", row.header[0])
+
+
+def _statistics(columns: Sequence[Column], cells: Sequence[Sequence[Cell]]) -> Iterator[str]:
+    counts = {
+        cell.summary.n
+        for line in cells
+        for column, cell in zip(columns, line, strict=True)
+        if cell.summary is not None and column.spread
+    }
     if counts == {1}:
         yield "One seed each; bold: the best measured value."
     elif counts:
@@ -65,15 +88,22 @@ def _labels(cells: Sequence[Sequence[Cell]]) -> Iterator[str]:
     """The label protocols of each dataset, with the draws that its runs used."""
     draws: dict[str, dict[str, set[int]]] = {}
     for result in chain.from_iterable(cell.results for row in cells for cell in row):
-        config = result["config"]
+        config = result.get("config")
+        if config is None:  # an architecture
+            continue
         protocols = draws.setdefault(config["dataset"], {})
         protocols.setdefault(config["labels"]["protocol"], set()).add(config["labels"].get("draw", 0))
+    different = {tuple(sorted(found)) for protocols in draws.values() for found in protocols.values()}
     texts = []
     for dataset, protocols in draws.items():
-        named = (f"{name} (draw {', '.join(map(str, sorted(found)))})" for name, found in protocols.items())
+        named = (f"{name}{_draws(found) if len(different) > 1 else ''}" for name, found in protocols.items())
         texts.append(f"{dataset} {', '.join(named)}")
     if texts:
-        yield f"Labels: {'; '.join(texts)}."
+        yield f"Labels: {'; '.join(texts)}{_draws(different.pop()) if len(different) == 1 else ''}."
+
+
+def _draws(found: Collection[int]) -> str:
+    return f" (draw {', '.join(map(str, sorted(found)))})"
 
 
 def _protocol(views: Views) -> str:

@@ -6,70 +6,131 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssar.errors import UserError
+from ssar.reporting.marks import DAGGER, SYMBOLS, lettered, marked
 from ssar.reporting.notes import notes
-from ssar.reporting.results import Cell, read_cell
+from ssar.reporting.results import Cell, read_cell, subtract
 from ssar.reporting.spec import Column, Row, TableSpec
+from ssar.reporting.values import Shown, shown
+
+Files = Mapping[tuple[str, str], Sequence[Path]]
 
 
 @dataclass(frozen=True)
 class RenderedTable:
-    """A table, ready to be written in any format. The rows of `cells` and `best` are those of `spec`."""
+    """A table, ready to be written in any format. The rows of `stubs`, `cells`, `shown` and `best` are the spec's."""
 
     spec: TableSpec
-    columns: tuple[Column, ...]  # those that exist at this scale, their heads completed
+    caption: str
+    columns: tuple[Column, ...]  # those that exist at this scale, their heads completed and marked
+    stubs: tuple[tuple[str, ...], ...]  # the cells that name the rows, marked
     cells: tuple[tuple[Cell, ...], ...]
+    shown: tuple[tuple[Shown, ...], ...]  # the texts of the cells
     best: tuple[tuple[bool, ...], ...]  # whether a cell is bold
     notes: tuple[str, ...]
 
 
-def build(
-    spec: TableSpec,
-    files: Mapping[tuple[str, str], Sequence[Path]],
-    settings: Mapping[str, str | None],
-    note: str | None,
-    views: str,
-) -> RenderedTable:
-    """Read the cells and decide what is shown. `files` has (row, column); for the rest see `ssar.reporting.table`."""
-    columns = [column for column in spec.columns if settings.get(column.key, "") is not None]
-    cells = tuple(tuple(_cell(spec, files, row, column) for column in columns) for row in spec.rows)
+@dataclass(frozen=True)
+class Around:
+    """What a table shows beside its cells; see `ssar.reporting.table`."""
+
+    settings: Mapping[str, str | None]
+    note: str | None
+    views: str
+    remarks: Sequence[str] = ()
+    flags: Mapping[str, str] | None = None
+
+
+def build(spec: TableSpec, files: Files, around: Around) -> RenderedTable:
+    """Read the cells and decide what is shown. `files` has (row, column). Raises UserError for a flag that nobody
+    explains."""
+    columns = [column for column in spec.columns if _exists(spec, column, around.settings)]
+    cells = tuple(_cells(spec, files, row, columns) for row in spec.rows)
     substitutes = {
         column.key: stands
         for column in columns
-        if (stands := settings.get(column.key)) is not None and stands != column.setting
+        if (stands := around.settings.get(column.key)) is not None and stands != column.setting
     }
+    sentences = around.flags or {}
+    flags = spec.model_copy(update={"columns": tuple(columns)}).flagged()  # of what is shown
+    if silent := [flag for flag in flags if flag not in sentences]:
+        raise UserError(f"flags without a sentence: {', '.join(silent)}; see `ssar.reporting.flags`")
+    letters = lettered(flags)
     return RenderedTable(
         spec,
-        # an architecture's columns are of the network, whatever the dataset
-        tuple(_headed(column, substitutes if spec.results == "metrics" else {}) for column in columns),
+        marked(spec.caption, spec.flags, letters),
+        tuple(_headed(spec, column, substitutes, letters) for column in columns),
+        tuple(_stub(row, letters) for row in spec.rows),
         cells,
-        tuple(best(cells, spec)),
-        tuple(notes(spec, columns, cells, substitutes, note, views)),
+        tuple(
+            tuple(
+                shown(cell, column, spec.printed_decimals, trained=row.variant is not None)
+                for cell, column in zip(line, columns, strict=True)
+            )
+            for row, line in zip(spec.rows, cells, strict=True)
+        ),
+        tuple(best(cells, spec, columns)),
+        (
+            *notes(spec, columns, cells, substitutes, around.note, around.views),
+            *around.remarks,
+            *(f"{letter} {sentences[flag]}" for flag, letter in letters.items()),
+        ),
     )
 
 
-def _cell(spec: TableSpec, files: Mapping[tuple[str, str], Sequence[Path]], row: Row, column: Column) -> Cell:
-    published = row.published[spec.columns.index(column)] if row.published else None
-    metric = column.metric.replace("{row}", row.key)
-    return read_cell(files.get((row.key, column.key), ()), metric, published)
+def _exists(spec: TableSpec, column: Column, settings: Mapping[str, str | None]) -> bool:
+    """Whether a column is at this scale: a difference is where both its columns are."""
+    return all(settings.get(key, "") is not None for key in (column.difference or (column.key,)))
 
 
-def _headed(column: Column, substitutes: Mapping[str, str]) -> Column:
-    """The column with a first level of head that names what stands for its setting, if any column has a substitute."""
-    if not substitutes:
-        return column
-    first = f"{substitutes[column.key]} for {column.setting}" if column.key in substitutes else ""
-    return column.model_copy(update={"header": (first, *column.header)})
+def _cells(spec: TableSpec, files: Files, row: Row, columns: Sequence[Column]) -> tuple[Cell, ...]:
+    """The cells of a row: those that files fill first, then their differences."""
+    published = dict(zip((column.key for column in spec.columns), row.published, strict=False))
+    found = {
+        column.key: read_cell(
+            files.get((row.key, column.key), ()), column.metric.replace("{row}", row.key), published.get(column.key)
+        )
+        for column in columns
+        if column.difference is None
+    }
+    for column in columns:
+        if column.difference is not None:
+            first, second = column.difference
+            metric = f"{first} - {second}"
+            found[column.key] = subtract(metric, found[first], found[second], published.get(column.key))
+    return tuple(found[column.key] for column in columns)
 
 
-def best(cells: Sequence[Sequence[Cell]], spec: TableSpec) -> list[tuple[bool, ...]]:
-    """Which cells hold the highest mean of their column; one measured cell alone is not the best of anything."""
+def _headed(spec: TableSpec, column: Column, substitutes: Mapping[str, str], letters: Mapping[str, str]) -> Column:
+    """The column with its flags, and, if any column has a substitute, with a first level of head that names it.
+
+    A table of an architecture is of the network, whatever the dataset.
+    """
+    header = (*column.header[:-1], marked(column.header[-1], column.flags, letters))
+    if substitutes and spec.results == "metrics":
+        key = column.difference[0] if column.difference else column.key
+        setting = next(other.setting for other in spec.columns if other.key == key)
+        header = (f"{substitutes[key]} for {setting}" if key in substitutes else "", *header)
+    return column.model_copy(update={"header": header})
+
+
+def _stub(row: Row, letters: Mapping[str, str]) -> tuple[str, ...]:
+    """The row's head: ticks and crosses, and in its first cell the marks of a quoted row and of its flags."""
+    first, *rest = (SYMBOLS.get(text, text) for text in row.header)
+    return (marked(first + (DAGGER if row.variant is None else ""), row.flags, letters), *rest)
+
+
+def best(cells: Sequence[Sequence[Cell]], spec: TableSpec, columns: Sequence[Column]) -> list[tuple[bool, ...]]:
+    """Which cells hold the best mean of their column; one measured cell alone is not the best of anything."""
     flags = [[False] * len(row) for row in cells]
     if spec.best == "none":
         return [tuple(row) for row in flags]
     starts = [index for index, row in enumerate(spec.rows) if spec.best == "section" and row.line_above]
     for start, end in zip([0, *starts], [*starts, len(cells)], strict=True):
-        for column in range(len(flags[0])):
-            means = {row: s.mean for row in range(start, end) if (s := cells[row][column].summary) is not None}
-            for row, mean in means.items():
-                flags[row][column] = len(means) > 1 and mean == max(means.values())
+        for number, column in enumerate(columns):
+            means = {row: s.mean for row in range(start, end) if (s := cells[row][number].summary) is not None}
+            if len(means) > 1 and column.best != "none":
+                winner = max(means.values()) if column.best == "highest" else min(means.values())
+                for row, mean in means.items():
+                    flags[row][number] = mean == winner
     return [tuple(row) for row in flags]

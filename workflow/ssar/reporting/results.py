@@ -94,3 +94,28 @@ def read_cell(paths: Sequence[Path], metric: str, published: Value) -> Cell:
         values=tuple(look_up(result, metric, path) for path, result in found),
         results=tuple(result for _, result in found),
     )
+
+
+def subtract(metric: str, first: Cell, second: Cell, published: Value) -> Cell:
+    """First minus second, run by run, named `metric`; a run that lacks either is missing.
+
+    The deviation over the seeds is that of the differences.
+    """
+    others = dict(zip((result["run"] for result in second.results), second.values, strict=True))
+    pairs = [
+        (value, others[result["run"]], result)
+        for value, result in zip(first.values, first.results, strict=True)
+        if result["run"] in others
+    ]
+    return Cell(
+        metric,
+        published,
+        wanted=max(first.wanted, second.wanted),
+        values=tuple(_minus(value, other) for value, other, _ in pairs),
+        results=tuple(result for *_, result in pairs),
+    )
+
+
+def _minus(value: Value, other: Value) -> Value:
+    """None where either is not a number: Top-5 among few classes."""
+    return value - other if isinstance(value, float | int) and isinstance(other, float | int) else None

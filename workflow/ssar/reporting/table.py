@@ -9,7 +9,7 @@ from typing import Any
 from ssar.files import write_text
 from ssar.reporting.latex import latex
 from ssar.reporting.markdown import markdown
-from ssar.reporting.rendered import build
+from ssar.reporting.rendered import Around, build
 from ssar.reporting.spec import TableSpec
 from ssar.reporting.tidy import tidy
 
@@ -19,14 +19,15 @@ def render(table: Mapping[str, Any], stem: Path) -> None:
 
     `table` is what the grid knows of it: "spec" (a TableSpec), "cells" {"row|column": result files, one per seed},
     "settings" {column: the dataset.labels that stands for it at this scale, or None for nothing}, "note" (why the
-    numbers are not the published ones, or None) and "views" (slug). A result file that is not there is a missing
-    seed. Raises UserError for a damaged one.
+    numbers are not the published ones, or None), "views" (slug), "flags" {id: sentence} of the spec's flags, and
+    "remarks", further notes. A result file that is not there is a missing seed. Raises UserError for a damaged one.
     """
     files = {}
     for key, paths in table["cells"].items():
         row, _, column = key.partition("|")
         files[row, column] = [Path(path) for path in paths]
     spec = TableSpec.model_validate(table["spec"])
-    made = build(spec, files, table["settings"], table["note"], table["views"])
+    around = Around(table["settings"], table["note"], table["views"], table.get("remarks", ()), table.get("flags", {}))
+    made = build(spec, files, around)
     for suffix, text in (("tex", latex(made, stem.name)), ("md", markdown(made)), ("csv", tidy(made))):
         write_text(stem.with_name(f"{stem.name}.{suffix}"), text)

@@ -6,12 +6,19 @@ import csv
 import io
 
 from ssar.reporting.rendered import RenderedTable
+from ssar.reporting.spec import condition_of
 
-COLUMNS = ("row", "column", "variant", "setting", "metric", "mean", "std", "n", "text", "published", "best", "runs")
+COLUMNS = (
+    *("row", "column", "variant", "setting", "condition", "metric"),
+    *("mean", "std", "n", "text", "published", "best", "runs"),
+)
 
 
 def tidy(table: RenderedTable) -> str:
     """`mean`, `std` and `n` over the seeds, `text` for cells of text; what is not known is empty, never 0.
+
+    Numbers are those of the result files, whatever the unit of the column's head. The metric of a difference of columns
+    names both, and its condition is the row's alone.
 
     `runs` names the runs behind the cell, separated by spaces; an architecture needs none.
     """
@@ -27,6 +34,7 @@ def tidy(table: RenderedTable) -> str:
                     "column": column.key,
                     "variant": row.variant,
                     "setting": column.setting,
+                    "condition": condition_of(row, column),
                     "metric": cell.metric,
                     "mean": summary and summary.mean,
                     "std": summary and summary.std,
