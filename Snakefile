@@ -21,6 +21,9 @@ DEFAULT = ROOT / "config" / "config.yaml"
 configfile: DEFAULT
 
 
+report: "workflow/report/workflow.rst"
+
+
 # Snakemake has merged them already; the files tell where a mistake stands, the overlays before the default
 OVERLAYS = [Path(file) for file in workflow.configfiles if Path(file) != DEFAULT]
 try:

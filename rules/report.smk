@@ -7,7 +7,13 @@ rule table:
     output:
         tex=P.table("{stem}", "tex"),
         md=P.table("{stem}", "md"),
-        csv=P.table("{stem}", "csv"),
+        csv=report(
+            P.table("{stem}", "csv"),
+            caption="../workflow/report/table.rst",
+            category="Tables",
+            subcategory=lambda w: TARGETS.paper_of(w.stem),
+            labels=lambda w: {"table": TARGETS.name_of(w.stem), "format": "csv"},
+        ),
     log:
         P.log("table", "{stem}"),
     conda:
@@ -25,7 +31,13 @@ rule figure:
         lambda w: TARGETS.figure_inputs(w.stem),
     output:
         pdf=P.figure("{stem}", "pdf"),
-        png=P.figure("{stem}", "png"),
+        png=report(
+            P.figure("{stem}", "png"),
+            caption="../workflow/report/figure.rst",
+            category="Figures",
+            subcategory=lambda w: TARGETS.paper_of(w.stem),
+            labels=lambda w: {"figure": TARGETS.name_of(w.stem)},
+        ),
     log:
         P.log("figure", "{stem}"),
     conda:
@@ -46,7 +58,13 @@ rule typeset:
     input:
         P.table("{stem}", "tex"),
     output:
-        P.table("{stem}", "pdf"),
+        report(
+            P.table("{stem}", "pdf"),
+            caption="../workflow/report/table.rst",
+            category="Tables",
+            subcategory=lambda w: TARGETS.paper_of(w.stem),
+            labels=lambda w: {"table": TARGETS.name_of(w.stem), "format": "pdf"},
+        ),
     log:
         P.log("typeset", "{stem}"),
     conda:
@@ -82,7 +100,12 @@ rule claims:
         lambda w: TARGETS.claims_inputs(w.paper),
     output:
         md=P.claims("{paper}", "md"),
-        csv=P.claims("{paper}", "csv"),
+        csv=report(
+            P.claims("{paper}", "csv"),
+            caption="../workflow/report/claims.rst",
+            category="Claims",
+            labels=lambda w: {"paper": w.paper},
+        ),
     log:
         P.log("claims", "{paper}"),
     conda:
@@ -100,7 +123,7 @@ rule report:
     input:
         TARGETS.report_inputs(),
     output:
-        P.report,
+        report(P.report, caption="../workflow/report/page.rst", category="Page", labels={"page": "everything"}),
     log:
         P.log("report"),
     conda:

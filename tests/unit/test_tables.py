@@ -80,6 +80,8 @@ def table(metrics):
         "cells": cells | {f"{name}|b1": paths for name, paths in b.items()},
         "settings": {"a1": "a.all", "a5": "a.all", "b1": "b.all"},
         "note": None,
+        "flags": {},
+        "remarks": [],
         "views": "10x3-256-logits",
     }
 
@@ -257,7 +259,7 @@ def test_declared_tables_render_before_anything_has_run(name, tmp_path):
         cells = {f"{row}|{column}": [f"{row}.{column}"] for row, column, _ in spec.cells()}
         settings = {column.key: column.setting for column in spec.columns if column.setting}
         value = {"spec": spec.model_dump(mode="json"), "cells": cells, "settings": settings, "note": None}
-        render(value | {"views": paper.views(None), "flags": sentences(name, spec)}, tmp_path / key)
+        render(value | {"views": paper.views(None), "flags": sentences(name, spec), "remarks": []}, tmp_path / key)
         lines = list(csv.DictReader((tmp_path / f"{key}.csv").open()))
         assert len(lines) == len(spec.rows) * len(spec.columns)
         assert not any(line["mean"] for line in lines)

@@ -45,7 +45,7 @@ PAPERS = {
     "timebalance": ([*"1234567"], ["1", "4", "5"]),
     "acl-mtl": ([*"123456"], ["1", "5-5", "5-10", "6"]),
 }
-"""Every table and figure with results that the papers have; LTG 2, CMPL 3, TimeBalance 2, 3, 6, 7 and ACL+MTL 2 to 4 are
+"""Every table and figure with results. LTG 2, CMPL 3, TimeBalance 2, 3, 6, 7 and ACL+MTL 2 to 4 are
 drawings of the methods."""
 
 

@@ -58,7 +58,7 @@ def test_an_edited_teacher_retrains_itself_and_its_student(trained: Workspace):
 
 
 def test_labels_of_one_dataset_and_unlabelled_videos_of_another(tmp_path: Path):
-    from ssar.engine.record import read_record
+    from ssar.evaluation.pseudo_labels import read_record
 
     config = benchmark()
     other = copy.deepcopy(config["datasets"]["synthact"])

@@ -210,6 +210,14 @@ class Targets:
             return BENCHMARK, BENCHMARK
         return paper or self.project.paper, name
 
+    def paper_of(self, stem: str) -> str:
+        """The paper of a table or figure."""
+        return self._stem(stem)[0]
+
+    def name_of(self, stem: str) -> str:
+        """Its name within the paper."""
+        return self._stem(stem)[1]
+
     def table(self, stem: str) -> TableSpec:
         """A declared table. Raises UserError for an unknown one."""
         return cast(TableSpec, self._declared("table", stem))
