@@ -42,7 +42,7 @@ from ssar.engine.layout import channels_last
 from ssar.engine.numerics import DTYPES
 from ssar.engine.weights import save_model
 from ssar.errors import UserError
-from ssar.evaluation.similarity import Similarity, write_scores
+from ssar.evaluation.scores import Similarity, write_scores
 from ssar.layers import Layer, validate
 from ssar.methods import METHODS, method_class
 from ssar.methods.base import Batch, Method, View

@@ -206,7 +206,7 @@ def typeset(args: argparse.Namespace) -> None:
 
 def figure(args: argparse.Namespace) -> None:
     """Render one figure as .pdf and .png."""
-    from ssar.reporting.figures import render
+    from ssar.reporting.figures.render import render
 
     render(json.loads(args.figure), Path(args.root), Path(args.out).with_suffix(""))
 
@@ -221,7 +221,6 @@ def typeset_all(args: argparse.Namespace) -> None:
 def claims(args: argparse.Namespace) -> None:
     """Write the verdicts on a paper's claims as .md and .csv; runs that are not there count as not run."""
     from ssar.reporting.claims.write import write_claims
-
     from ssar.targets import Targets
 
     write_claims(Targets(_grid(args)), args.paper, Path(args.out))
@@ -230,7 +229,6 @@ def claims(args: argparse.Namespace) -> None:
 def report(args: argparse.Namespace) -> None:
     """Write one self-contained page on everything that there is."""
     from ssar.reporting.html import write_report
-
     from ssar.targets import Targets
 
     write_report(Targets(_grid(args)), Path(args.out))

@@ -18,9 +18,9 @@ from ssar.engine.weights import save_model
 from ssar.errors import UserError
 from ssar.evaluation.predictions import Predictions, write_predictions
 from ssar.methods import method_class
-from ssar.reporting.figures import render, tg
 from ssar.reporting.figures.gradcam import attention, overlay
 from ssar.reporting.figures.inputs import FigureInputs
+from ssar.reporting.figures.render import render, tg
 from ssar.reporting.figures.spec import figure_model
 from ssar.reporting.figures.style import POINTS, paper_style
 from ssar.reporting.figures.tsne import looks, neighbour_accuracy, separation
@@ -237,11 +237,16 @@ def test_predictions_of_other_videos_are_refused(figure, videos, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("tg", {"perplexity": 3.0}, "`perplexity` means nothing to a figure of kind tg"),
-        ("tsne", {"videos": 1}, "`videos` means nothing to a figure of kind tsne"),
+        ("tg", {"perplexity": 3.0}, r"perplexity\n  Extra inputs are not permitted"),
+        ("tsne", {"videos": 1}, r"videos\n  Extra inputs are not permitted"),
         ("tsne", {"labels": ["one"]}, "1 labels for 2 variants"),
     ],
 )
 def test_options_of_another_kind_are_refused(kind, options, message):
     with pytest.raises(ValidationError, match=message):
         spec(kind, **options)
+
+
+def test_an_unknown_kind_is_told():
+    with pytest.raises(ValidationError, match="no kind of figure `piechart`; known: tg, gradcam"):
+        spec("piechart")

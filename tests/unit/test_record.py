@@ -21,8 +21,9 @@ from ssar.engine.interrupt import Interrupt
 from ssar.engine.logs import Curves
 from ssar.engine.loop import Loop
 from ssar.engine.plan import plan
-from ssar.engine.record import Record, Recorder, accuracy_on, correct_ratio, read_record
+from ssar.engine.record import Recorder
 from ssar.errors import UserError
+from ssar.evaluation.pseudo_labels import Record, accuracy_on, correct_ratio, read_record
 from ssar.methods.base import Batch, Method, View
 from ssar.runtime import Runtime
 

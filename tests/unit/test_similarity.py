@@ -19,12 +19,8 @@ from ssar.config import RunConfig, canonical
 from ssar.data.reader import open_video
 from ssar.engine.weights import save_model
 from ssar.errors import UserError
-from ssar.evaluation.similarity import (
-    consecutive_indices,
-    load_pretrained,
-    read_similarity,
-    write_similarity,
-)
+from ssar.evaluation.scores import read_similarity
+from ssar.evaluation.similarity import consecutive_indices, load_pretrained, write_similarity
 from ssar.runtime import Runtime
 
 RUNTIME = Runtime(accelerator="cpu", workers=0, threads=1)

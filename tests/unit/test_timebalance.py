@@ -18,7 +18,7 @@ from ssar import grid
 from ssar.config import RunConfig
 from ssar.engine.weights import save_model
 from ssar.errors import UserError
-from ssar.evaluation.similarity import write_scores
+from ssar.evaluation.scores import write_scores
 from ssar.methods.base import View
 from ssar.methods.timebalance import TimeBalance
 

@@ -11,7 +11,7 @@ from tiny_methods import CLASSES, tiny_batch, tiny_method, tiny_run, total
 
 from ssar.config import RunConfig, canonical, parse_run
 from ssar.engine.weights import save_model
-from ssar.evaluation.similarity import Similarity, write_scores
+from ssar.evaluation.scores import Similarity, write_scores
 from ssar.methods.base import Method
 
 VIDEOS = {stream: [f"{stream}/{number}.avi" for number in range(8)] for stream in ("labelled", "unlabelled")}

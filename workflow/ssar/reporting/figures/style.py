@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,6 +40,7 @@ STYLE = {
     "xtick.labelsize": POINTS,
     "ytick.labelsize": POINTS,
     "legend.fontsize": POINTS,
+    "legend.title_fontsize": POINTS,
     "axes.linewidth": 0.5,
     "axes.titlepad": 3.0,
     "figure.dpi": 100,
@@ -87,10 +88,10 @@ def footnote(figure: Figure, text: str) -> None:
     figure.text(0.5, 0.3 * POINTS / 72 / height, "\n".join(lines), ha="center", va="bottom", color="#555555")
 
 
-def save(figure: Figure, stem: Path, spec: FigureSpec, note: str | None) -> None:
-    """Write `stem`.pdf and `stem`.png atomically; the caption goes into their metadata, a note below the drawing."""
-    if note:
-        footnote(figure, note)
+def save(figure: Figure, stem: Path, spec: FigureSpec, notes: Sequence[str]) -> None:
+    """Write `stem`.pdf and `stem`.png atomically; the caption goes into their metadata, the notes below the drawing."""
+    if notes:
+        footnote(figure, " ".join(notes))
     title = f"{spec.caption} After {spec.source}."
     # no date: the same inputs give the same bytes
     metadata = {"pdf": {"Title": title, "CreationDate": None}, "png": {"Title": title}}

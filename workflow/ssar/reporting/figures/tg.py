@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ssar.data.reader import open_video
 from ssar.data.temporal_gradient import temporal_gradient
+from ssar.reporting.figures.frames import frames
 from ssar.reporting.figures.inputs import FigureInputs, ShownVideo
 from ssar.reporting.figures.style import COLUMN, LABEL, bare, tight, words
 
@@ -17,12 +17,8 @@ def pictures(inputs: FigureInputs, video: ShownVideo) -> list[np.ndarray]:
     """The middle frame and its gradients, each uint8 (H, W, 3)."""
     intervals = inputs.spec.intervals
     middle = (video.frames - 1 - max(intervals)) // 2
-    reader = open_video(inputs.video_root / video.path)
-    try:
-        frames = reader.frames([middle, *(middle + interval for interval in intervals)])
-    finally:
-        reader.close()
-    return [frames[0], *(temporal_gradient(frames[0], later) for later in frames[1:])]
+    first, *others = frames(inputs, video, [middle, *(middle + interval for interval in intervals)])
+    return [first, *(temporal_gradient(first, later) for later in others)]
 
 
 def heads(intervals: Sequence[int]) -> list[str]:
