@@ -353,6 +353,13 @@ def test_a_difference_is_taken_run_by_run(table, metrics, tmp_path):
     assert "Gap" not in made(table, tmp_path)["md"]
 
 
+def test_rows_that_a_scale_makes_the_same_runs_are_told(table, tmp_path):
+    assert "same runs" not in made(table, tmp_path)["md"]
+    cells = {key: table["cells"].get(key.replace("base|", "ours|"), paths) for key, paths in table["cells"].items()}
+    told = "The same runs at this scale, where nothing tells them apart: Base yes, Ours yes."
+    assert told in made(table | {"cells": cells}, tmp_path)["md"]
+
+
 def test_the_lowest_of_a_gap_is_bold_and_a_loss_has_a_minus(table, metrics, tmp_path):
     for name, train, test in (("base", 90.0, 50.0), ("teacher", 60.0, 60.04)):
         table["cells"] |= {f"{name}|train": metrics(name, "a", train), f"{name}|test": metrics(name, "b", test)}

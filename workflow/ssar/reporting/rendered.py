@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,10 +72,24 @@ def build(spec: TableSpec, files: Files, around: Around) -> RenderedTable:
         tuple(best(cells, spec, columns)),
         (
             *notes(spec, columns, cells, substitutes, around.note, around.views),
+            *same_runs(spec, files),
             *around.remarks,
             *(f"{letter} {sentences[flag]}" for flag, letter in letters.items()),
         ),
     )
+
+
+def same_runs(spec: TableSpec, files: Files) -> Iterator[str]:
+    """A sentence on rows of different variants that are the same runs: a scale may leave no difference between them."""
+    rows: dict[tuple[tuple[str, ...], ...], list[Row]] = {}
+    for row in spec.rows:
+        paths = [tuple(map(str, files.get((row.key, column.key), ()))) for column in spec.columns]
+        if spec.results == "metrics" and any(paths):
+            rows.setdefault(tuple(paths), []).append(row)
+    for same in rows.values():
+        if len({row.variant for row in same}) > 1:
+            names = ", ".join(" ".join(part for part in row.header if part) for row in same)
+            yield f"The same runs at this scale, where nothing tells them apart: {names}."
 
 
 def _exists(spec: TableSpec, column: Column, settings: Mapping[str, str | None]) -> bool:
