@@ -134,3 +134,43 @@ rule report:
         "the report"
     shell:
         "ssar report --project {params.project:q} --out {output:q} 2> {log:q}"
+
+
+rule probe:
+    output:
+        P.probe,
+    log:
+        P.log("probe"),
+    conda:
+        "../envs/ssar.yaml"
+    threads: RES.train.threads
+    resources:
+        **resources(RES.train),
+    params:
+        project=lambda w, input: PROJECT,
+        runtime=lambda w, input: RUNTIME,
+        seconds=lambda w, input: GRID.project.cost.seconds,
+    message:
+        "how fast this device is"
+    shell:
+        "ssar probe --project {params.project:q} --seconds {params.seconds} --out {output:q} "
+        "--runtime {params.runtime:q} --threads {threads} 2> {log:q}"
+
+
+rule cost:
+    input:
+        [] if GRID.project.cost.throughput else P.probe,
+    output:
+        P.cost,
+    log:
+        P.log("cost"),
+    conda:
+        "../envs/ssar.yaml"
+    params:
+        missing=lambda w: TARGETS.missing,
+        project=lambda w, input: PROJECT,
+        probe="" if GRID.project.cost.throughput else P.probe,
+    message:
+        "what the requested targets cost"
+    shell:
+        "ssar cost --project {params.project:q} --probe {params.probe:q} --out {output:q} 2> {log:q}"

@@ -234,6 +234,34 @@ def report(args: argparse.Namespace) -> None:
     write_report(Targets(_grid(args)), Path(args.out))
 
 
+def probe(args: argparse.Namespace) -> None:
+    """Measure for a minute how fast this machine does what the targets still lack."""
+    runtime = _runtime(args)
+    from ssar.cost.probe import probe as measure
+    from ssar.targets import Targets
+
+    measure(Targets(_grid(args)), args.targets, args.out, args.seconds, runtime)
+
+
+def cost(args: argparse.Namespace) -> None:
+    """Say what the targets cost before anything runs: device hours, disk, download, wall time."""
+    from ssar.cost.report import cost as forecast
+    from ssar.cost.throughput import Probe, stated
+    from ssar.files import write_text
+    from ssar.targets import Targets
+
+    targets = Targets(_grid(args))
+    options = targets.project.cost
+    speed = args.throughput or options.throughput
+    throughput = stated(str(speed)) if speed else Probe.read(args.probe or targets.paths.probe)
+    budget = options.budget if args.budget is None else args.budget
+    text = forecast(targets, args.targets, throughput, args.gpus or options.gpus, budget)
+    if args.out:
+        write_text(args.out, text)
+    else:
+        print(text, end="")
+
+
 # --- arguments ------------------------------------------------------------------------------------
 
 
@@ -325,6 +353,24 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--project", **merged)
         if action is claims:
             sub.add_argument("paper", help="a folder of config/papers")
+    for action in (probe, cost):
+        sub = verb(verbs, action)
+        sub.add_argument(
+            "targets", nargs="*", metavar="TARGET", help="e.g. tables/ltg/table1.tex; none: the configuration's"
+        )
+        sub.add_argument("--configfile", **overlay)
+        sub.add_argument("--project", **merged)
+        if action is probe:
+            sub.add_argument("--out", required=True, help="where the measurement goes")
+            sub.add_argument("--seconds", type=float, default=60.0, help="how long to measure")
+            sub.add_argument("--runtime", default="{}", help="JSON of the group `runtime`")
+            sub.add_argument("--threads", type=int, default=1, help="CPU threads")
+        else:
+            sub.add_argument("--out", help="where the page goes; none: printed")
+            sub.add_argument("--probe", help="a measurement; none: probe.json of the results folder")
+            sub.add_argument("--throughput", help="effective TFLOP/s, stated instead of measured")
+            sub.add_argument("--gpus", type=int, help="devices that the wall time is of")
+            sub.add_argument("--budget", type=float, help="device hours: which targets fit into them")
     return parser
 
 

@@ -53,6 +53,12 @@ def test_builds_from_its_yaml_steps_and_restores(name: str) -> None:
     method.after_step(0)
     assert all(not x.requires_grad and x.dim() == 0 for x in method.stats.values())
 
+    if run.options.needs_labelled and run.options.needs_unlabelled:  # what a record of pseudo-labels keeps
+        assert method.predictions
+        for probabilities in method.predictions.values():
+            assert not probabilities.requires_grad
+            assert torch.allclose(probabilities.sum(dim=1), torch.ones(len(probabilities)), atol=1e-5)
+
     other = tiny_method(run, seed=5)
     other.load_state_dict(method.state_dict())
     clip = torch.randn(2, 3, 4, 16, 16)

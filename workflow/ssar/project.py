@@ -54,6 +54,15 @@ class Resources(Closed):
     data: JobResources = option(JobResources(), about="fetching, generating, indexing and extracting")
 
 
+class CostOptions(Closed):
+    """What `results/cost.md` assumes; `cli.py cost` takes the same as options."""
+
+    throughput: float | None = option(None, about="effective TFLOP/s of a device; none: measured by the probe", gt=0)
+    seconds: float = option(60.0, about="how long the probe measures", gt=0)
+    gpus: Positive = option(1, about="devices that the wall time is of")
+    budget: float | None = option(None, about="device hours: which targets fit into them", gt=0)
+
+
 class Project(Closed):
     """Everything that the Snakefile reads."""
 
@@ -74,6 +83,7 @@ class Project(Closed):
     note: str | None = option(None, about="footnote of every table: why its numbers are not the published ones")
     datasets: dict[str, dict[str, Any]] = option({}, about="datasets, or changes of those in config/datasets, by name")
     runtime: Runtime = option(Runtime(), about="devices, decoding processes and checkpoints")
+    cost: CostOptions = option(CostOptions(), about="the forecast of what the targets cost")
     resources: Resources = option(Resources(), about="threads, memory, time and GPUs of the jobs")
 
 

@@ -183,9 +183,20 @@ class Targets:
         """The tables of a paper at this scale, in their declared order."""
         return [f"{paper}/{name}" for name in self._paper(paper).tables if self._measurable(paper, name)]
 
+    @cached_property
+    def missing(self) -> str:
+        """Changes with the runs that the requested targets lack and with what the cost assumes: makes the cost anew."""
+        from ssar.cost.plan import missing
+
+        return f"{missing(self)} {self.project.cost.model_dump_json()}"
+
+    @property
+    def shown(self) -> list[str]:
+        """What the report shows: the requested tables, figures and claims, relative to `results`."""
+        return [target for target in self.requested if target != REPORT]
+
     def report_inputs(self) -> list[str]:
-        """What the report shows: the requested tables, figures and claims."""
-        return [target for target in self.default() if target != self.paths.report]
+        return [f"{self.project.results}/{target}" for target in self.shown]
 
     def ablation(self, paper: str, variant: str) -> list[str]:
         """The metrics of one variant in its paper's ablation setting, one per seed."""
@@ -308,10 +319,33 @@ class Targets:
         return self.run_root(self._first(stem).id)
 
     def claims_inputs(self, paper: str) -> list[str]:
-        """The files that a paper's claims read; a claim whose setting is not at this scale reads none."""
-        return self._inputs(
-            paper, (source for claim in self._paper(paper).claims.values() for source in claim.sources())
-        )
+        """The files that a paper's claims read; a claim whose setting is not at this scale reads none.
+
+        Where the configuration names its targets, claims train nothing on top of what those need: the others are not
+        run.
+        """
+        sources = (source for claim in self._paper(paper).claims.values() for source in claim.sources())
+        return self._inputs(paper, (source for source in sources if self.trained(paper, source)))
+
+    def trained(self, paper: str, source: Source) -> bool:
+        """Whether claims may count on the runs of a source: those of the requested targets, if these are named."""
+        runs = self.grid.select(paper, source.variant, source.setting)
+        return not self.project.targets or all(run.id in self._requested_runs for run in runs)
+
+    @cached_property
+    def _requested_runs(self) -> set[str]:
+        """The runs that the requested tables, figures and ablations read."""
+        pairs: set[tuple[str, str, str]] = set()
+        for target in self.requested:
+            kind, _, rest = target.partition("/")
+            stem = rest.rpartition(".")[0]
+            paper, name = self._stem(stem)
+            if kind in ("tables", "figures"):
+                item = self.table(stem) if kind == "tables" else self.figure(stem)
+                pairs |= {(paper, source.variant, source.setting) for source in item.sources()}
+            elif kind == "ablations":
+                pairs.add((paper, name, self._paper(paper).declared.ablation_setting))
+        return {run.id for pair in pairs for run in self.grid.select(*pair)}
 
     def claims_digest(self, paper: str) -> str:
         """Changes when a claim, a published value, a run or the scale does: what makes the verdicts anew."""

@@ -37,7 +37,9 @@ class FixMatch(Method):
         _, labelled, weak, strong = fixmatch_forward(self.predictor, clips, self.options.strong_pass, needed)
         if self.options.pseudo_label_mode == "eval":
             weak = evaluated(self.predictor, clips[1])
-        pseudo = select(at_least_float32(weak).softmax(dim=1), self.options.threshold)  # Eq. 2
+        probabilities = at_least_float32(weak).softmax(dim=1)
+        pseudo = select(probabilities, self.options.threshold)  # Eq. 2
+        self.predictions = {"predictor": probabilities.detach()}
         self.stats = {"labelled_accuracy": accuracy(labelled, batch.label), **statistics(pseudo, batch.truth)}
         return {
             "labelled": cross_entropy(labelled, batch.label),  # Eq. 1

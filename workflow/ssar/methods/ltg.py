@@ -11,6 +11,7 @@ from ssar.config import RunConfig
 from ssar.losses.alignment import alignment
 from ssar.losses.contrast import info_nce
 from ssar.losses.cross_entropy import cross_entropy
+from ssar.losses.precision import at_least_float32
 from ssar.losses.pseudo_label import fused_probabilities, pseudo_label_loss, select, statistics
 from ssar.methods.base import Batch, Method, View, accuracy, evaluated, fixmatch_forward
 from ssar.methods.options import LTGOptions
@@ -86,6 +87,9 @@ class LTG(Method):
             tg = self.project_tg(features["tg"].pooled[:paired])
             terms["contrast"] = info_nce(rgb, tg, options.temperature)  # Eq. 10
 
+        alone = {"predictor": weak["rgb"], "tg": weak["tg"]}
+        self.predictions = {name: at_least_float32(own.detach()).softmax(dim=1) for name, own in alone.items()}
+        self.predictions["fused"] = fused["rgb"].detach()
         self.stats = {f"labelled_accuracy_{m}": accuracy(labelled[m], batch.label) for m in networks}
         self.stats |= statistics(pseudo["rgb"], batch.truth)
         if options.pseudo_label == "self":

@@ -11,7 +11,11 @@ What is estimated is the effect on new videos by new trainings, so both vary. Th
   Drawing 2 or 3 seeds with replacement cannot serve: of 3 there are 10 different draws, the outermost are the lowest
   and the highest seed, and rescaling (n - 1 draws, Rao and Wu) mends the variance but not that.
 
-COVERAGE
+An interval of 95 % made so holds the truth in 92.5 to 97.2 % of simulated experiments with 2 seeds, 93.0 to 97.2 % with
+3 and 94.0 to 96.8 % with 5; the percentiles of seeds drawn with replacement in 58.0 to 99.5, 74.8 to 100 and 85.0 to
+100 % (n - 1 draws: 59.0, 76.0 and 88.5 % at worst). Five situations, in which seeds hardly matter to dominate, with 160
+and 3,783 videos, 400 experiments each, so that a share is good to 1.1 points: `ssar.reporting.claims.coverage`. With 2
+seeds the one degree of freedom makes it some 2.7 times as long as with 3.
 
 With one seed there is no spread between trainings: the interval is that over videos alone, and too short.
 
@@ -61,7 +65,7 @@ class Stratum:
         sums = np.empty((resamples, len(rows)))
         for start in range(0, resamples, size):
             part = sums[start : start + size]
-            part[:] = draws(counts, len(part), rng) @ patterns.T
+            part[:] = drawn(counts, len(part), rng) @ patterns.T
         return self._ratio(sums[:, : len(values)], sums[:, len(values) :])
 
     def _flat(self) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +82,7 @@ class Stratum:
         return means.transpose(1, 2, 0)
 
 
-def draws(counts: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+def drawn(counts: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
     """How often each pattern comes when V videos are drawn of V with replacement: (R, K).
 
     `counts` (K,) tells how many of the videos have each pattern.
@@ -87,9 +91,9 @@ def draws(counts: np.ndarray, resamples: int, rng: np.random.Generator) -> np.nd
     if 8 * kinds < videos:
         return rng.multinomial(videos, counts / videos, size=resamples)
     # the same, and faster for many patterns: video by video
-    drawn = np.repeat(np.arange(kinds), counts)[rng.integers(0, videos, size=(resamples, videos))]
-    drawn += np.arange(resamples)[:, None] * kinds
-    return np.bincount(drawn.ravel(), minlength=resamples * kinds).reshape(resamples, kinds)
+    chosen = np.repeat(np.arange(kinds), counts)[rng.integers(0, videos, size=(resamples, videos))]
+    chosen += np.arange(resamples)[:, None] * kinds
+    return np.bincount(chosen.ravel(), minlength=resamples * kinds).reshape(resamples, kinds)
 
 
 Effect = Callable[[Sequence[np.ndarray]], np.ndarray]
@@ -110,19 +114,25 @@ class Estimate:
         return float(low), float(high)
 
 
-def estimate(strata: Sequence[Stratum], effect: Effect, resamples: int, rng: np.random.Generator) -> Estimate:
-    """The effect of the seeds' means, and draws of it; see the module's head. All strata have the same seeds."""
+def estimate(
+    strata: Sequence[Stratum], effect: Effect, resamples: int, rng: np.random.Generator, limit: float = np.inf
+) -> Estimate:
+    """The effect of the seeds' means, and draws of it; see the module's head. All strata have the same seeds.
+
+    `limit`: no effect can be farther from 0, so no draw is.
+    """
     seeds = strata[0].seeds
     point = float(_pooled([stratum.means() for stratum in strata], effect)[0])
-    drawn = [stratum.resampled(resamples, rng) for stratum in strata]
-    videos = _pooled(drawn, effect)
+    means = [stratum.resampled(resamples, rng) for stratum in strata]
+    videos = _pooled(means, effect)
     videos -= videos.mean()
     if seeds == 1:
-        return Estimate(point, point + videos, seeds)
+        return Estimate(point, (point + videos).clip(-limit, limit), seeds)
     alone = _of_seeds([stratum.means() for stratum in strata], effect)[:, 0]
     error = float(alone.std(ddof=1)) / np.sqrt(seeds)
-    videos *= np.sqrt(_shared(_of_seeds(drawn, effect), videos))
-    return Estimate(point, point + videos + error * rng.permutation(student(resamples, seeds - 1)), seeds)
+    videos *= np.sqrt(_shared(_of_seeds(means, effect), videos))
+    draws = point + videos + error * rng.permutation(student(resamples, seeds - 1))
+    return Estimate(point, draws.clip(-limit, limit), seeds)
 
 
 def _pooled(means: Sequence[np.ndarray], effect: Effect) -> np.ndarray:

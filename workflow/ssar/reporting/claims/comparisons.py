@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -48,6 +49,11 @@ class Comparison:
     def linear(self) -> bool:
         """Whether the effect is a sum of terms."""
         return self.shares is None and self.against is None
+
+    @property
+    def reach(self) -> float:
+        """The largest effect that percentages can have."""
+        return 100.0 * sum(max(weight, 0) for weight in self.weights.values()) if self.linear else math.inf
 
     def effect(self, values: Mapping[Term, Any]) -> Any:
         """Of numbers or arrays; for a slope arrays with the classes first, (K, ...) to (...)."""

@@ -92,7 +92,7 @@ def evaluate(
                 measured_on="" if stands is None else str(stands),
                 published=printed,
             )
-            rng = _generator(seed, paper.name, name, comparison)
+            rng = _generator(seed, paper.name, name, line)
             try:
                 measured.append(_measured(line, comparison, results, read, resamples, rng))
             except UnmeasuredError as reason:
@@ -101,8 +101,9 @@ def evaluate(
     return lines
 
 
-def _generator(seed: int, paper: str, claim: str, comparison: Comparison) -> np.random.Generator:
-    text = "\n".join((paper, claim, comparison.setting, comparison.text))
+def _generator(seed: int, paper: str, claim: str, line: Line) -> np.random.Generator:
+    """The same for two settings of the paper that one thing stands for here: the same runs have the same interval."""
+    text = "\n".join((paper, claim, line.measured_on, line.comparison))
     return np.random.default_rng([seed, *hashlib.sha256(text.encode()).digest()])
 
 
@@ -129,7 +130,7 @@ def _measured(
         for term, paths in files.items()
     }
     strata, effect = resampling(line.spec, comparison, runs)
-    found = estimate(strata, effect, resamples, rng)
+    found = estimate(strata, effect, resamples, rng, comparison.reach)
     line = replace(
         line,
         effect=found.effect,
@@ -209,9 +210,13 @@ def judged(measured: Sequence[tuple[Line, Interval | None]]) -> list[Line]:
     interval of level 1 - (1 - LEVEL) / k must speak against it. To confirm a claim all must be confirmed, so that the
     level LEVEL serves for each (an intersection-union test).
     """
-    strict = 1 - (1 - LEVEL) / max(sum(line.effect is not None for line, _ in measured), 1)
+    # several settings that one stands for at this scale are one comparison
+    different = {(line.measured_on, line.comparison) for line, _ in measured if line.effect is not None}
+    strict = 1 - (1 - LEVEL) / max(len(different), 1)
     lines = [_judge(line, interval, strict) for line, interval in measured]
-    overall = combined(line.verdict for line in lines)
+    # a smaller scale has some of the paper's settings, and its verdict is on these
+    there = [line for line in lines if line.measured_on] or lines
+    overall = combined(line.verdict for line in there)
     return [replace(line, overall=overall) for line in lines]
 
 

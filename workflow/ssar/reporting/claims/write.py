@@ -107,7 +107,9 @@ def markdown(lines: Sequence[Line], title: str, note: str | None, resamples: int
     ]
     for claim in claims:
         first = claim[0]
-        rows.append((first.spec.says, f"**{first.overall}**", "", "", first.spec.source))
+        there = sum(bool(line.measured_on) for line in claim)
+        part = f", {there} of {len(claim)} comparisons" if 0 < there < len(claim) else ""
+        rows.append((first.spec.says, f"**{first.overall}**{part}", "", "", first.spec.source))
         rows += [_row(line) for line in claim]
     body = "\n".join(f"| {' | '.join(_escape(text) for text in row)} |" for row in rows)
     below = "\n".join(f"- {text}" for text in _notes(lines, note, resamples, seed))

@@ -1,0 +1,1 @@
+"""What the requested tables and figures cost before anything runs: device hours, disk, download and wall time."""
