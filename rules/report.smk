@@ -169,8 +169,7 @@ rule cost:
     params:
         missing=lambda w: TARGETS.missing,
         project=lambda w, input: PROJECT,
-        probe="" if GRID.project.cost.throughput else P.probe,
     message:
         "what the requested targets cost"
     shell:
-        "ssar cost --project {params.project:q} --probe {params.probe:q} --out {output:q} 2> {log:q}"
+        "ssar cost --project {params.project:q} --probe {input:q} --out {output:q} 2> {log:q}"

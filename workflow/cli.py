@@ -367,7 +367,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--threads", type=int, default=1, help="CPU threads")
         else:
             sub.add_argument("--out", help="where the page goes; none: printed")
-            sub.add_argument("--probe", help="a measurement; none: probe.json of the results folder")
+            sub.add_argument("--probe", nargs="?", help="a measurement; none: probe.json of the results folder")
             sub.add_argument("--throughput", help="effective TFLOP/s, stated instead of measured")
             sub.add_argument("--gpus", type=int, help="devices that the wall time is of")
             sub.add_argument("--budget", type=float, help="device hours: which targets fit into them")
