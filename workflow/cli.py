@@ -236,11 +236,15 @@ def report(args: argparse.Namespace) -> None:
 
 def probe(args: argparse.Namespace) -> None:
     """Measure for a minute how fast this machine does what the targets still lack."""
-    runtime = _runtime(args)
-    from ssar.cost.probe import probe as measure
     from ssar.targets import Targets
 
-    measure(Targets(_grid(args)), args.targets, args.out, args.seconds, runtime)
+    targets = Targets(_grid(args))
+    args.runtime = args.runtime or targets.project.runtime.model_dump_json()
+    args.threads = args.threads or targets.project.resources.train.threads
+    runtime = _runtime(args)  # before torch is imported
+    from ssar.cost.probe import probe as measure
+
+    measure(targets, args.targets, Path(args.out or targets.paths.probe), args.seconds, runtime)
 
 
 def cost(args: argparse.Namespace) -> None:
@@ -361,10 +365,10 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--configfile", **overlay)
         sub.add_argument("--project", **merged)
         if action is probe:
-            sub.add_argument("--out", required=True, help="where the measurement goes")
+            sub.add_argument("--out", help="where the measurement goes; none: probe.json of the results folder")
             sub.add_argument("--seconds", type=float, default=60.0, help="how long to measure")
-            sub.add_argument("--runtime", default="{}", help="JSON of the group `runtime`")
-            sub.add_argument("--threads", type=int, default=1, help="CPU threads")
+            sub.add_argument("--runtime", help="JSON of the group `runtime`; none: the configuration's")
+            sub.add_argument("--threads", type=int, help="CPU threads; none: those of a training")
         else:
             sub.add_argument("--out", help="where the page goes; none: printed")
             sub.add_argument("--probe", nargs="?", help="a measurement; none: probe.json of the results folder")
