@@ -58,7 +58,9 @@ def test_all_tables_of_a_paper_are_one_document_in_their_order(tmp_path, log):
     for key, spec in paper.tables.items():
         cells = {f"{row}|{column}": ["nowhere.json"] for row, column, _ in spec.cells()}
         value = {"spec": spec.model_dump(mode="json"), "cells": cells, "settings": {}, "note": None}
-        render(value | {"views": paper.views(None), "flags": sentences("timebalance", spec)}, folder / key)
+        render(
+            value | {"views": paper.views(None), "flags": sentences("timebalance", spec), "remarks": []}, folder / key
+        )
     pdf = tmp_path / "all.pdf"
     typeset_all([folder / f"{key}.tex" for key in paper.tables], "A 100% test & title", pdf)
     assert pdf.read_bytes().startswith(b"%PDF")

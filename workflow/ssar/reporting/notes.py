@@ -35,7 +35,8 @@ def notes(
         yield from _labels(cells)
         yield _protocol(Views.from_slug(views))
     yield from _missing(spec, cells)
-    yield from spec.notes
+    # what they say of networks, lengths and labels is true of the declared settings
+    yield from (f"In the paper's settings: {text}" for text in spec.notes) if note else spec.notes
 
 
 def _scale(spec: TableSpec, columns: Sequence[Column], substitutes: Mapping[str, str], told: bool) -> Iterator[str]:
