@@ -18,9 +18,10 @@ from ssar.engine.weights import save_model
 from ssar.errors import UserError
 from ssar.evaluation.predictions import Predictions, write_predictions
 from ssar.methods import method_class
+from ssar.reporting.figures import tg
 from ssar.reporting.figures.gradcam import attention, overlay
 from ssar.reporting.figures.inputs import FigureInputs
-from ssar.reporting.figures.render import render, tg
+from ssar.reporting.figures.render import render
 from ssar.reporting.figures.spec import figure_model
 from ssar.reporting.figures.style import POINTS, paper_style
 from ssar.reporting.figures.tsne import looks, neighbour_accuracy, separation

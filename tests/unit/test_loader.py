@@ -200,7 +200,9 @@ def test_a_run_decodes_what_its_method_reads(folder, method, options, modalities
 def test_precise_bn_reads_all_training_videos_as_the_evaluated_network_does(folder):
     root, found = folder
     config = run_config("ltg", threshold=0.3, w_fm=0.5, w_kd=1, w_clr=1)
-    batches = list(precise_bn_batches(config, small_split(found), root, None, Runtime(workers=0), count=2))
+    batches = list(
+        precise_bn_batches(config, small_split(found), root, None, Runtime(workers=0), modality="rgb", count=2)
+    )
     assert all(batch.tg is None and len(batch.frames) == 3 for batch in batches)
     assert sorted(number for batch in batches for number in batch.video.tolist()) == list(range(6))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ssar.errors import UserError
 
-NETWORKS = ("tg",)
+NETWORKS: tuple[Literal["tg"], ...] = ("tg",)
 """Networks of a run beside the evaluated one: LTG's teacher, which sees temporal gradients (LTG Table 6)."""
 
 CORRUPTIONS = ("contrast", "brightness", "grayscale")
@@ -25,7 +26,7 @@ KNOWN = (*NETWORKS, *CORRUPTIONS, *RESAMPLINGS, TRAINING)
 class Condition:
     """A test's differences from the protocol; none of them is the protocol itself."""
 
-    network: str | None = None  # of NETWORKS
+    network: Literal["tg"] | None = None  # of NETWORKS
     change: str | None = None  # of CORRUPTIONS or RESAMPLINGS
     training: bool = False
 
@@ -33,7 +34,7 @@ class Condition:
     def parse(cls, text: str) -> Condition:
         """From words joined by `+`, e.g. `grayscale` or `tg+training`. Raises UserError for anything else."""
         words = text.split("+") if text else []
-        network = [word for word in words if word in NETWORKS]
+        network = [known for word in words for known in NETWORKS if word == known]
         change = [word for word in words if word in CORRUPTIONS or word in RESAMPLINGS]
         training = words.count(TRAINING)
         if len(network) > 1 or len(change) > 1 or training > 1 or len(network) + len(change) + training != len(words):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssar.config import ClipConfig, RunConfig
+from ssar.config import ClipConfig, Modality, RunConfig
 from ssar.data.clips import Clip, ClipDecoder, ClipTask, run_decoder
 from ssar.data.sampling import MAIN, window_indices
 from ssar.data.seeds import Purpose, derived_seed, generator
@@ -207,18 +207,19 @@ def precise_bn_batches(
     store: TGStore | None,
     runtime: Runtime,
     *,
+    modality: Modality,
     count: int,
     devices: int = 1,
     rank: int = 0,
     pin_memory: bool = False,
 ) -> Iterator[RawBatch]:
-    """`count` batches of training videos, labels unused, in the modality of the evaluated network (LTG code).
+    """`count` batches of training videos, labels unused, in the modality of the network that is evaluated (LTG code).
 
     Of the unlabelled stream's batch size; of the labelled videos where the protocol has no unlabelled ones.
     """
     # videos of another dataset are not what the network is evaluated on
     videos = split.labelled if config.unlabelled else split.unlabelled or split.labelled
     stream = Stream("precise_bn", videos, config.train.unlabelled, config.seed)
-    decoder = run_decoder(config, video_root, store, runtime.reader, frozenset({config.options.test_modality}))
+    decoder = run_decoder(config, video_root, store, runtime.reader, frozenset({modality}))
     loader = ClipLoader(decoder, (stream,), config.clip, runtime, pin_memory)
     return (batch[stream.name] for batch in loader.batches(range(count), 1, devices, rank))

@@ -19,7 +19,7 @@ from ssar import __version__
 from ssar.augment import Augmenter, make_batch
 from ssar.augment.augmenter import MODALITIES
 from ssar.augment.views import centre
-from ssar.config import RunConfig, canonical, digest
+from ssar.config import Modality, RunConfig, canonical, digest
 from ssar.data.loader import RawBatch, precise_bn_batches, training_batches
 from ssar.data.reader import backend_name
 from ssar.data.split import Split, read_split
@@ -93,8 +93,8 @@ class Feed:
         lists = {"labelled": self.split.labelled, "unlabelled": self.split.unlabelled}
         return {name: [video.path for video in videos] for name, videos in lists.items()}
 
-    def precise_bn_clips(self, interrupt: Interrupt, requeue: bool) -> Iterator[Tensor]:
-        """Batches of training videos as the evaluated network sees test videos: centre crop, no augmentation."""
+    def precise_bn_clips(self, modality: Modality, interrupt: Interrupt, requeue: bool) -> Iterator[Tensor]:
+        """Batches of training videos as a network sees test videos in its modality: centre crop, no augmentation."""
         count, weak = self.config.train.precise_bn, self.config.augment.weak
         batches = precise_bn_batches(
             self.config,
@@ -102,6 +102,7 @@ class Feed:
             self.root,
             self.store,
             self.runtime,
+            modality=modality,
             count=count,
             devices=self.devices,
             rank=self.rank,
@@ -110,7 +111,7 @@ class Feed:
         for raw in track(batches, count, "precise batch normalisation") if self.rank == 0 else batches:
             if interrupt.received:
                 leave(interrupt.received, requeue)
-            videos = getattr(raw, MODALITIES[self.config.options.test_modality])
+            videos = getattr(raw, MODALITIES[modality])
             assert videos is not None
             clips = [centre(video.to(self.augmenter.device), weak.size, weak.short_side) for video in videos]
             yield self.augmenter.normalise(torch.stack(clips))
@@ -175,8 +176,12 @@ def train(
         predictor: nn.Module = method.predictor if loop.ema is None else loop.ema.module
         if config.train.precise_bn:
             loop.save()
+            # every network that can be tested: a teacher's own statistics are those of strong clips, too
+            tested: dict[Modality, nn.Module] = {config.options.test_modality: predictor}
+            tested |= {modality: getattr(method, name) for modality, name in method.others.items()}
             with fabric.autocast():
-                precise_bn(predictor, feed.precise_bn_clips(interrupt, fabric.is_global_zero))
+                for modality, network in tested.items():
+                    precise_bn(network, feed.precise_bn_clips(modality, interrupt, fabric.is_global_zero))
     curves.close()
     if fabric.is_global_zero:
         save_model(out / "model.pt", config, split.classes, method, predictor)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ssar.config import RunConfig, canonical, parse_run
+from ssar.config import Modality, RunConfig, canonical, parse_run
 from ssar.errors import UserError
 from ssar.files import atomic
 from ssar.methods import method_class
@@ -26,7 +26,7 @@ def save_model(path: Path, config: RunConfig, classes: Sequence[str], method: nn
         torch.save(content, temporary)
 
 
-def load_predictor(path: str | Path, other: str | None = None) -> tuple[RunConfig, list[str], nn.Module]:
+def load_predictor(path: str | Path, other: Modality | None = None) -> tuple[RunConfig, list[str], nn.Module]:
     """The run's settings, its classes in label order, and the evaluated network, on the CPU in evaluation mode.
 
     With `other`, the method's further network that sees this modality. Raises UserError for a file that is missing or

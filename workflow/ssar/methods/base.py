@@ -51,7 +51,7 @@ class Method(nn.Module, ABC):
     predictor: Backbone
     """The evaluated network: clips (B, 3, T, H, W) to logits (B, K); `features` gives the pooled (B, C)."""
 
-    others: ClassVar[Mapping[str, str]] = {}
+    others: ClassVar[Mapping[Modality, str]] = {}
     """Attributes of further networks that can be tested, by the modality that they see."""
 
     def __init__(self, config: RunConfig, num_classes: int) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
-from ssar.config import RunConfig
+from ssar.config import Modality, RunConfig
 from ssar.losses.alignment import alignment
 from ssar.losses.contrast import info_nce
 from ssar.losses.cross_entropy import cross_entropy
@@ -39,7 +39,7 @@ class LTG(Method):
     views = VIEWS["rgb"] + VIEWS["tg"]
     predictor: Backbone  # f_R
     teacher: Backbone  # f_T
-    others: ClassVar[Mapping[str, str]] = {"tg": "teacher"}
+    others: ClassVar[Mapping[Modality, str]] = {"tg": "teacher"}
 
     def __init__(self, config: RunConfig, num_classes: int) -> None:
         super().__init__(config, num_classes)

@@ -90,7 +90,8 @@ def draw(inputs: FigureInputs) -> Figure:
     for line, look in zip(found, looks(len(found)), strict=True):
         mean, std = over_seeds(line.values)
         axes.plot(line.epochs, mean, gid=line.name, clip_on=False, **look.line)
-        axes.fill_between(line.epochs, mean - std, mean + std, color=look.colour, alpha=0.15, linewidth=0)
+        low, high = np.clip([mean - std, mean + std], 0, 100)  # of percentages
+        axes.fill_between(line.epochs, low, high, color=look.colour, alpha=0.15, linewidth=0)
         handles.append(Line2D([], [], **look.line, label=line.name))
     # an axis without any value has no limits of its own
     axes.set_ylim(0, None if any(np.isfinite(line.values).any() for line in found) else 100)
