@@ -102,7 +102,7 @@ def our_loop(
     fabric: Fabric, method: Method, config: RunConfig, batch: Batch, curves: Curves, folder: Path
 ) -> Callable[[], None]:
     """The project's loop, with its logs (TensorBoard's, too), checks and clocks."""
-    total = plan(config.train, 1000, 1000, devices=1)
+    total = plan(config, 1000, 1000, devices=1)
     loop = Loop(fabric, method, config, total, Runtime(), Checkpoints(folder, "benchmark"), curves, Interrupt())
 
     def run() -> None:

@@ -20,6 +20,7 @@ from ssar.engine.checkpoint import Checkpoints
 from ssar.engine.interrupt import Interrupt
 from ssar.engine.logs import Curves
 from ssar.engine.loop import Loop
+from ssar.engine.objective import ShareState
 from ssar.engine.plan import plan
 from ssar.errors import UserError
 from ssar.methods.base import Batch, Method, View
@@ -90,7 +91,7 @@ def looped(tmp_path: Path) -> Callable[..., Loop]:
             Fabric(accelerator="cpu", precision=config.precision),
             method or Linear(config),
             config,
-            plan(config.train, 8, 8, devices=1),
+            plan(config, 8, 8, devices=1),
             Runtime(log_every=2, **runtime),
             Checkpoints(tmp_path, "id"),
             Curves(None),
@@ -170,6 +171,16 @@ def test_a_term_that_is_not_finite_is_named_with_its_videos(looped: Callable[...
     assert str(caught.value).count("clip0.avi") == 2  # two terms of one micro-batch
 
 
+def test_too_little_memory_is_told_with_what_takes_less(looped: Callable[..., Loop]) -> None:
+    class Greedy(Linear):
+        def loss(self, batch: Batch) -> dict[str, Tensor]:
+            raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+
+    config = settings(train={"steps": 4, "labelled": 2, "global_labelled": 6, "batch_norm": "step"})
+    with pytest.raises(UserError, match=r"in step 1, with 3 share.*train.exchange to less than 3 shares"):
+        looped(config, made_up(4, 2), method=Greedy(config))
+
+
 def test_a_gradient_that_is_not_finite_is_named(looped: Callable[..., Loop]) -> None:
     class Steep(Linear):
         def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -206,7 +217,7 @@ def test_resuming_from_any_checkpoint_repeats_the_rest(looped: Callable[..., Loo
             Fabric(accelerator="cpu"),
             Noisy(config),
             config,
-            plan(config.train, 8, 8, devices=1),
+            plan(config, 8, 8, devices=1),
             Runtime(log_every=5, checkpoint_minutes=0),
             Recorder(tmp_path / "recorded", "id"),
             Curves(None),
@@ -255,7 +266,7 @@ def test_precise_bn_is_the_plain_average_of_batch_statistics() -> None:
     network = nn.Sequential(nn.Conv3d(3, 4, 1), nn.BatchNorm3d(4), nn.ReLU(), nn.BatchNorm3d(4)).eval()
     before = [p.clone() for p in network.parameters()]
     batches = [torch.randn(2, 3, 2, 3, 3) * scale for scale in (1, 5, 2)]
-    precise_bn(network, iter(batches))
+    precise_bn(network, ([batch] for batch in batches), ShareState(torch.device("cpu")), 1)
     convolution, norm = network[0], network[1]
     assert isinstance(norm, nn.BatchNorm3d)
     assert norm.running_mean is not None

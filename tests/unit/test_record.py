@@ -296,7 +296,7 @@ def loop(folder: Path, checkpoints: Checkpoints | None = None, *, record: bool =
         Fabric(accelerator="cpu"),
         Guess(config),
         config,
-        plan(config.train, 8, 8, devices=1),  # 2 steps are an epoch
+        plan(config, 8, 8, devices=1),  # 2 steps are an epoch
         Runtime(checkpoint_minutes=0),
         checkpoints or Checkpoints(folder, "id"),
         Curves(None),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssar.config import OptimConfig, TrainConfig
+from ssar.config import OptimConfig, RunConfig, parse_run
 from ssar.engine.plan import plan
 from ssar.engine.schedule import Schedule
 from ssar.errors import UserError
@@ -51,30 +53,59 @@ def test_plateau_is_that_of_torch_and_resumes(losses: list[float], patience: int
         assert schedule.lr(1) == optimizer.param_groups[0]["lr"]
 
 
+def run_of(**train: Any) -> RunConfig:
+    """A supervised run with this length and these batches."""
+    fixed = {"method": "supervised", "version": 1, "dataset": "any", "data": {}, "labels": {"protocol": "all"}}
+    optim = {"lr": 0.1, "schedule": "constant"}
+    return parse_run(json.dumps({**fixed, "optim": optim, "train": train, "options": {}}))
+
+
 def test_plan_of_ltg_on_ucf101() -> None:
-    """9,537 videos in batches of 40 from 8 GPUs; one GPU reaches the same by accumulating 8 times."""
-    train = TrainConfig(epochs=180, labelled=5, unlabelled=5, global_labelled=40)
-    eight, one = plan(train, 1900, 9537, devices=8), plan(train, 1900, 9537, devices=1)
-    assert (eight.accumulation, one.accumulation) == (1, 8)
-    assert eight.steps == one.steps == math.ceil(180 * 9537 / 40)
-    assert one.unlabelled == 40
+    """9,537 videos in batches of 40 from 8 GPUs; fewer reach the same in turn."""
+    run = run_of(epochs=180, labelled=5, unlabelled=5, global_labelled=40)
+    plans = {devices: plan(run, 1900, 9537, devices) for devices in (1, 2, 4, 8)}
+    assert {devices: found.accumulation for devices, found in plans.items()} == {1: 8, 2: 4, 4: 2, 8: 1}
+    assert {found.at_once for found in plans.values()} == {1}
+    assert {found.steps for found in plans.values()} == {math.ceil(180 * 9537 / 40)}
+    one = plans[1]
+    assert (one.labelled, one.unlabelled) == (40, 40)
     assert one.epochs == pytest.approx(180, abs=0.005)
     assert one.epoch(238) == pytest.approx(238 * 40 / 9537)
 
 
+@pytest.mark.parametrize(
+    ("changes", "devices", "at_once"),
+    [
+        ({"batch_norm": "step"}, 1, 8),  # whoever looks at all shares has them side by side
+        ({"batch_norm": "step"}, 4, 2),
+        ({"batch_norm": "step", "exchange": 4}, 1, 4),
+        ({"batch_norm": "step", "exchange": 4}, 4, 1),
+        ({"batch_norm": "device"}, 2, 4),
+        ({"exchange": 4}, 1, 1),  # nothing exchanges
+    ],
+)
+def test_shares_that_look_at_each_other_are_computed_side_by_side(
+    changes: dict[str, Any], devices: int, at_once: int
+) -> None:
+    run = run_of(steps=1, labelled=5, unlabelled=5, global_labelled=40, **changes)
+    assert plan(run, 40, 40, devices).at_once == at_once
+
+
 def test_plan_counts_epochs_of_the_labelled_stream_and_given_steps() -> None:
-    by_labelled = plan(TrainConfig(epochs=3, epoch_of="labelled", labelled=4, unlabelled=8), 10, 1000, devices=1)
+    by_labelled = plan(run_of(epochs=3, epoch_of="labelled", labelled=4, unlabelled=8), 10, 1000, devices=1)
     assert by_labelled.steps == math.ceil(3 * 10 / 4)
-    assert plan(TrainConfig(steps=7, labelled=4, unlabelled=8), 10, 1000, devices=1).steps == 7
+    assert plan(run_of(steps=7, labelled=4, unlabelled=8), 10, 1000, devices=1).steps == 7
 
 
 @pytest.mark.parametrize(
     ("train", "devices", "complaint"),
     [
-        (TrainConfig(epochs=1, labelled=5, global_labelled=40), 3, "do not divide"),
-        (TrainConfig(epochs=1, epoch_of="unlabelled"), 1, "no unlabelled videos"),
+        ({"global_labelled": 40}, 3, "3 devices cannot divide a step of 8 share"),
+        ({}, 2, "2 devices cannot divide a step of 1 share"),
+        ({"global_labelled": 40, "batch_norm": "step", "exchange": 2}, 4, "key `train.exchange`: 4 devices"),
+        ({"epoch_of": "unlabelled"}, 1, "no unlabelled videos"),
     ],
 )
-def test_plan_refuses_what_cannot_be_made_up(train: TrainConfig, devices: int, complaint: str) -> None:
+def test_plan_refuses_what_cannot_be_made_up(train: dict[str, Any], devices: int, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
-        plan(train, 10, 0, devices)
+        plan(run_of(**{"epochs": 1, "labelled": 5, "epoch_of": "labelled"} | train), 10, 0, devices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -18,13 +19,16 @@ VIDEOS = {stream: [f"{stream}/{number}.avi" for number in range(8)] for stream i
 """Paths of the videos that `tiny_batch` points into."""
 
 
-def upstream_for(run: RunConfig, folder: Path) -> dict[str, Path]:
-    """A tiny file for every role that a run has: similarity scores for `scores`, for others a trained network."""
+def upstream_for(run: RunConfig, folder: Path, videos: Sequence[str] | None = None) -> dict[str, Path]:
+    """A tiny file for every role that a run has: similarity scores for `scores`, for others a trained network.
+
+    `videos`: those that have scores; none: `VIDEOS`.
+    """
     files = {}
     for number, role in enumerate(run.options.roles):
         if role == "scores":
             files[role] = folder / "scores.npz"
-            write_similarity_file(files[role])
+            write_similarity_file(files[role], videos=videos)
         else:
             files[role] = folder / f"{role}.pt"
             write_teacher(files[role], run, seed=number)
@@ -54,9 +58,9 @@ def _trained(config: str, seed: int, steps: int) -> Method:
     return method
 
 
-def write_similarity_file(path: Path, clips: int = 4, seed: int = 0) -> Similarity:
+def write_similarity_file(path: Path, clips: int = 4, seed: int = 0, videos: Sequence[str] | None = None) -> Similarity:
     """Random scores in [0, 1] of all `VIDEOS`, different ones of projections and features."""
-    paths = np.array([path for videos in VIDEOS.values() for path in videos])
+    paths = np.array(videos or [path for videos in VIDEOS.values() for path in videos])
     rng = np.random.default_rng(seed)
     matrices = rng.random((2, len(paths), 2, clips, clips), dtype=np.float32)
     scores = rng.random((2, len(paths)), dtype=np.float32)

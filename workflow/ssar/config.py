@@ -345,12 +345,24 @@ class TrainConfig(Closed):
     epoch_of: Literal["labelled", "unlabelled"] = option(
         "unlabelled", about="the stream whose pass is an epoch", source="LTG code: unlabelled"
     )
-    labelled: Positive = option(5, about="labelled clips per device and micro-batch (B_l)", source="LTG §4.2")
-    unlabelled: Positive = option(5, about="unlabelled clips per device and micro-batch (B_u)", source="LTG §4.2")
+    labelled: Positive = option(5, about="labelled clips on each of the paper's GPUs (B_l)", source="LTG §4.2")
+    unlabelled: Positive = option(5, about="unlabelled clips on each of the paper's GPUs (B_u)", source="LTG §4.2")
     global_labelled: Positive | None = option(
         None,
-        about="labelled clips per optimiser step over all devices; reached by accumulation",
+        about="labelled clips per optimiser step over all of the paper's GPUs; none: it had one. Its quotient by "
+        "`labelled` is the number of shares of a step, whatever the number of devices here",
         source="LTG §4.2: 8 GPUs",
+    )
+    batch_norm: Literal["share", "device", "step"] = option(
+        "share",
+        about="which clips batch normalisation sees together: those of a share, as on one of the paper's GPUs; of all "
+        "shares that a device computes at once; of all shares of the step (synchronised)",
+        source="undefined in the papers; LTG code: step",
+    )
+    exchange: Positive | None = option(
+        None,
+        about="shares among which losses on pairs and batch normalisation of a step look at each other; none: all. "
+        "Fewer need less memory, and are not the paper's setting",
     )
     supervised_warmup_epochs: NonNegative = option(
         0.0, about="first epochs without the pseudo-label loss", source="LTG Table 3f"
@@ -365,6 +377,11 @@ class TrainConfig(Closed):
     )
     ema: Probability = option(0.0, about="decay of averaged weights, which are then evaluated; 0 is none")
 
+    @property
+    def shares(self) -> int:
+        """Batches of the paper's GPUs that make up a step: S."""
+        return (self.global_labelled or self.labelled) // self.labelled
+
     @model_validator(mode="after")
     def _length(self) -> TrainConfig:
         if (self.epochs is None) == (self.steps is None):
@@ -373,6 +390,10 @@ class TrainConfig(Closed):
             raise ValueError(
                 f"`global_labelled` ({self.global_labelled}) must be a multiple of `labelled` ({self.labelled})"
             )
+        if self.exchange is not None and self.shares % self.exchange:
+            raise ValueError(f"`exchange` ({self.exchange}) must divide the {self.shares} shares of a step")
+        if self.exchange is not None and self.batch_norm == "device":
+            raise ValueError("`exchange` is a number of shares, and with `batch_norm: device` that of a device decides")
         return self
 
 

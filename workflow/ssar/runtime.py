@@ -11,7 +11,8 @@ class Runtime(Closed):
     """The group `runtime` of config/config.yaml, passed to every stage that reads videos or trains."""
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = option("auto", about="Fabric accelerator")
-    devices: Positive = option(1, about="devices of one run")
+    devices: Positive = option(1, about="devices of one run on each of its nodes")
+    nodes: Positive = option(1, about="nodes of one run; more than one needs SLURM")
     workers: int = option(4, about="decoding processes per device; 0 decodes in the training process", ge=0)
     threads: Positive | None = option(None, about="CPU threads of the training process; none: the rule's threads")
     reader: Literal["auto", "decord", "pyav", "torchcodec"] = option("auto", about="video decoder")
@@ -24,3 +25,8 @@ class Runtime(Closed):
     self_test: Literal["fallback", "refuse", "off"] = option(
         "fallback", about="what a failed numeric self-test of the chosen precision does"
     )
+
+    @property
+    def world(self) -> int:
+        """Devices of one run in all."""
+        return self.devices * self.nodes

@@ -12,7 +12,7 @@ from ssar.config import RunConfig
 from ssar.cost.shapes import ONE_CLIP, consecutive, decode_shape, eval_shape, step_shape
 from ssar.cost.sizes import Sizes, Streams
 from ssar.cost.throughput import UNTESTED, How, Throughput
-from ssar.engine.plan import plan
+from ssar.engine.plan import Plan, plan
 from ssar.methods.options import Stream
 from ssar.runtime import Runtime
 from ssar.views import Views
@@ -51,12 +51,12 @@ class Cost:
 def training(
     config: RunConfig, streams: Streams, sizes: Sizes, counts: Counts, throughput: Throughput, runtime: Runtime
 ) -> Cost:
-    """The cost of one training on `runtime.devices` devices.
+    """The cost of one training on `runtime.world` devices.
 
     Steps times the time of their micro-batches, of which those of the supervised warm-up have fewer operations;
     decoding, side by side with the steps where the runtime has workers, else on top of them; PreciseBN; the start.
     """
-    total = plan(config.train, streams.labelled, streams.unlabelled, runtime.devices)
+    total = plan(config, streams.labelled, streams.unlabelled, runtime.world)
     micro = throughput.step(step_shape(config), counts.flops)
     warm = min(total.steps, math.ceil(config.train.supervised_warmup_epochs * total.steps_per_epoch))
     full = total.steps - warm + warm * counts.warming / max(counts.flops, 1.0)
@@ -64,7 +64,7 @@ def training(
     reading = _reading(config, streams, sizes, total.steps * total.accumulation, throughput, runtime)
     waiting = _hidden(computing, reading, runtime)
     start = throughput.start + throughput.setup(step_shape(config), counts.flops)
-    averaging = _precise_bn(config, counts, throughput, runtime)
+    averaging = _precise_bn(config, total, counts, throughput, runtime)
     optimiser = {"sgd": 1, "adam": 2}[config.optim.name] * counts.trained
     averaged = counts.evaluated if config.train.ema > 0 else 0.0
     return Cost(
@@ -112,9 +112,9 @@ def _hidden(computing: float, reading: float, runtime: Runtime) -> float:
     return max(0.0, reading / runtime.workers - computing)
 
 
-def _precise_bn(config: RunConfig, counts: Counts, throughput: Throughput, runtime: Runtime) -> float:
+def _precise_bn(config: RunConfig, total: Plan, counts: Counts, throughput: Throughput, runtime: Runtime) -> float:
     """Seconds of the batches after the training, whose clips are decoded without a cache."""
-    clips = config.train.precise_bn * config.train.unlabelled
+    clips = config.train.precise_bn * config.train.unlabelled * total.accumulation
     if not clips:
         return 0.0
     shape = eval_shape(config, ONE_CLIP)
@@ -128,7 +128,7 @@ def prediction(
     """The cost of predicting `videos` videos with all views; `clip` are the operations of one clip's pass."""
     shape = eval_shape(config, views)
     forward = throughput.clip(shape, clip)
-    clips = math.ceil(videos / runtime.devices) * shape.clips
+    clips = math.ceil(videos / runtime.world) * shape.clips
     computing = clips * forward.seconds
     waiting = _hidden(computing, clips * throughput.cut(shape, clip), runtime)
     return Cost(
@@ -146,7 +146,7 @@ def similarity(config: RunConfig, videos: int, clip: float, throughput: Throughp
     shape = eval_shape(config, consecutive(config))
     clips = shape.clips
     forward = throughput.clip(shape, clip)
-    seen = math.ceil(videos / runtime.devices) * clips
+    seen = math.ceil(videos / runtime.world) * clips
     computing = 2 * seen * forward.seconds
     waiting = _hidden(computing, seen * throughput.cut(shape, clip), runtime)
     disk = videos * (16.0 * clips**2 + 100)

@@ -207,11 +207,11 @@ class _Bench:
                 config = self.targets.run(job.subject).config
                 shape = step_shape(config)
                 found = streams(self.targets, job.subject)
-                total = run_plan(config.train, found.labelled, found.unlabelled, 1)
+                total = run_plan(config, found.labelled, found.unlabelled, 1)
                 group = steps.setdefault(shape.key, _Group(shape, config))
                 group.work += total.steps * total.accumulation * _bulk(config)
                 if config.train.precise_bn:
-                    clips = config.train.precise_bn * config.train.unlabelled
+                    clips = config.train.precise_bn * total.unlabelled
                     _add(evals, config, ONE_CLIP, clips, config.train.unlabelled)
             elif job.kind == "predict":
                 config, views = self.targets.run(job.subject).config, Views.from_slug(job.views)
@@ -397,7 +397,7 @@ class _Bench:
             with counter, fabric.autocast():
                 weighted_sum(method.loss(batch), method.weights(LONG_AFTER)).backward()
             method.compile()
-        total = run_plan(config.train, len(sample.videos), len(sample.videos), 1)
+        total = run_plan(config, len(sample.videos), len(sample.videos), 1)
         files = Checkpoints(self.folder / "state", "probe")
         seldom = self.runtime.model_copy(update={"checkpoint_minutes": 1e6})
         loop = Loop(fabric, method, config, total, seldom, files, Curves(None), Interrupt())
@@ -426,7 +426,7 @@ class _Bench:
         return StepTime(*head, float(counter.get_total_flops()), whole, seconds, spread, setup, len(taken))
 
     def _fitting(self, config: RunConfig, method: Method, budget: float) -> tuple[RunConfig, bool]:
-        """The run without warm-up and accumulation, with so many clips that some steps fit into the budget."""
+        """One share of the run's steps without warm-up, with so many clips that some steps fit into the budget."""
         train, size = config.train, config.augment.weak.size
         clip = torch.zeros(1, 3, config.clip.frames, size, size, device=self.device)
         alone = self.watch.of(lambda: evaluated(method.predictor, clip))
@@ -435,7 +435,7 @@ class _Bench:
         # small networks take less time for each of many clips than for one alone, so a factor of ten is no reason
         share = min(1.0, 10 * budget / (STEPS * step)) if step > 0 else 1.0
         fewer = {stream: max(1, int(count * share)) for stream, count in batch.items()} if share < 1 else batch
-        update = {**fewer, "global_labelled": None, "epochs": None, "steps": 1, "supervised_warmup_epochs": 0.0}
+        update = {**fewer, "global_labelled": None, "exchange": None, "epochs": None, "steps": 1, "supervised_warmup_epochs": 0.0}
         return config.model_copy(update={"train": train.model_copy(update=update)}), fewer == batch
 
     def _free(self) -> None:

@@ -209,11 +209,13 @@ def precise_bn_batches(
     *,
     modality: Modality,
     count: int,
+    accumulation: int = 1,
     devices: int = 1,
     rank: int = 0,
     pin_memory: bool = False,
 ) -> Iterator[RawBatch]:
-    """`count` batches of training videos, labels unused, in the modality of the network that is evaluated (LTG code).
+    """`count` times the shares of a step, of which this device computes `accumulation`: training videos, labels unused,
+    in the modality of the network that is evaluated (LTG code).
 
     Of the unlabelled stream's batch size; of the labelled videos where the protocol has no unlabelled ones.
     """
@@ -222,4 +224,4 @@ def precise_bn_batches(
     stream = Stream("precise_bn", videos, config.train.unlabelled, config.seed)
     decoder = run_decoder(config, video_root, store, runtime.reader, frozenset({modality}))
     loader = ClipLoader(decoder, (stream,), config.clip, runtime, pin_memory)
-    return (batch[stream.name] for batch in loader.batches(range(count), 1, devices, rank))
+    return (batch[stream.name] for batch in loader.batches(range(count), accumulation, devices, rank))

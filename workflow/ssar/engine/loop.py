@@ -11,25 +11,30 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import torch
 from torch import Tensor
 
 from ssar.config import RunConfig
 from ssar.engine import optim
 from ssar.engine.account import Account
+from ssar.engine.agreement import agree
 from ssar.engine.averaging import exponential_average
 from ssar.engine.checkpoint import Checkpoints
 from ssar.engine.interrupt import Interrupt, leave
+from ssar.engine.life import Life
 from ssar.engine.logs import Curves
-from ssar.engine.objective import Objective, Sealed, weighted_sum
-from ssar.engine.plan import Plan
+from ssar.engine.objective import Objective, Outcome, Sealed, Share, weighted_sum
+from ssar.engine.plan import Plan, exchanging
 from ssar.engine.randomness import reseed, step_seed
 from ssar.engine.reading import Pending, Queued
 from ssar.engine.record import Recorder
 from ssar.engine.schedule import Schedule
+from ssar.errors import UserError
 from ssar.methods.base import Batch, Method
+from ssar.models.batch_statistics import BatchStatistics
 from ssar.progress import Meter
 from ssar.runtime import Runtime
 
@@ -57,10 +62,14 @@ class Loop:
         curves: Curves,
         interrupt: Interrupt,
         recorder: Recorder | None = None,
+        life: Life | None = None,
     ) -> None:
         self.fabric, self.method, self.config, self.plan = fabric, method, config, plan
         self.checkpoints, self.interrupt, self.recorder = checkpoints, interrupt, recorder
-        self.objective, self.optimizer = fabric.setup(Objective(method), optim.build(config.optim, method))
+        self.life = life or Life()
+        objective = Objective(method, exchanging(config) if config.train.batch_norm != "device" else plan.shares)
+        self.objective, self.optimizer = fabric.setup(objective, optim.build(config.optim, method))
+        self.statistics = BatchStatistics(method)
         self.ema = exponential_average(method.predictor, config.train.ema) if config.train.ema > 0 else None
         self.schedule = Schedule(config.optim, plan.epochs)
         clips = plan.labelled + (plan.unlabelled if config.options.needs_unlabelled else 0)
@@ -77,16 +86,20 @@ class Loop:
 
         `source` yields micro-batches as decoded, from that step on; `prepare` makes of one, at a fractional epoch,
         the batch on the device and the paths of its videos. Raises UserError for a loss or gradient that is not
-        finite; leaves by SystemExit, state saved, when the process was asked to stop.
+        finite, Superseded when a newer attempt has begun; leaves by SystemExit, state saved, when the process was
+        asked to stop.
         """
         self.objective.train()
         self.account.start()
+        self.life.begin(self.step, self.plan.steps, self.account.clips)
         self.saved = time.monotonic()
         speaks = self.fabric.is_global_zero
         with Meter(self.plan.steps, "training", self.step) if speaks else nullcontext() as meter:
             while self.step < self.plan.steps:
-                before, self.pending = self.pending, self._advance(source, prepare)
+                with self._enough_memory():
+                    before, self.pending = self.pending, self._advance(source, prepare)
                 self.step += 1
+                self.life.advance(self.step)
                 self._end_interval()
                 # one process answers at once; several agree through the numbers that they exchange, a step later
                 requests: Sequence[float] = self._requests() if self.fabric.world_size == 1 else ()
@@ -103,34 +116,73 @@ class Loop:
 
     def _advance(self, source: Iterator[Raw], prepare: Prepare[Raw]) -> Pending:
         """Queue one optimiser step on the device."""
-        reseed(self.fabric.device, step_seed(self.config.seed, self.step, self.fabric.global_rank))
-        epoch, rounds = self.plan.epoch(self.step), self.plan.accumulation
+        plan, epoch = self.plan, self.plan.epoch(self.step)
         lr, weights = self.schedule.lr(epoch), self.method.weights(epoch)
         optim.set_lr(self.optimizer.optimizer, lr)
-        terms, stats, videos, waited = [], [], [], 0.0
-        for micro in range(rounds):
-            asked = time.monotonic()
-            raw = next(source)
-            waited += time.monotonic() - asked
-            batch, paths = prepare(raw, epoch)
-            with self.fabric.no_backward_sync(self.objective, enabled=micro < rounds - 1):
-                found = self.objective(Sealed(batch))
-                self.fabric.backward(weighted_sum(found, weights) / rounds)
-            if self.recorder is not None and self.method.predictions:
-                self.recorder.see(self.step, batch.video["unlabelled"], self.method.predictions)
-            terms.append({name: term.detach() for name, term in found.items()})
-            stats.append(dict(self.method.stats))
-            videos.append(paths)
+        outcomes: list[Outcome] = []
+        videos, waited = [], 0.0
+        for first in range(0, plan.accumulation, plan.at_once):
+            shares = []
+            for number in range(first, first + plan.at_once):
+                asked = time.monotonic()
+                raw = next(source)
+                waited += time.monotonic() - asked
+                batch, paths = prepare(raw, epoch)
+                shares.append(Share(batch, self._seed(number)))
+                videos.append(paths)
+            last = first + plan.at_once == plan.accumulation
+            with self.fabric.no_backward_sync(self.objective, enabled=not last):
+                found: list[Outcome] = self.objective(Sealed(shares, first))
+                total: Any = sum(weighted_sum(share.terms, weights) for share in found)
+                self.fabric.backward(total / plan.accumulation)
+            self._record(first, shares, found)
+            # without the graph
+            outcomes += [Outcome({k: x.detach() for k, x in said.terms.items()}, said.stats, {}) for said in found]
         limit = self.config.optim.clip_norm or math.inf
         norm = self.fabric.clip_gradients(self.objective, self.optimizer, max_norm=limit, error_if_nonfinite=False)
         assert norm is not None
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.statistics.commit()
+        reseed(self.fabric.device, step_seed(self.config.seed, self.step, plan.shares))
         self.method.after_step(self.step)
         if self.ema is not None:
             self.ema.update_parameters(self.method.predictor)
         queued = Queued(self.step, lr, weights, videos, waited)
+        terms, stats = [share.terms for share in outcomes], [share.stats for share in outcomes]
         return Pending(queued, terms, norm, stats, self._requests(), self._mean)
+
+    @contextmanager
+    def _enough_memory(self) -> Iterator[None]:
+        """What a device that runs out of memory leads to: UserError that says which settings take less."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            plan, devices = self.plan, self.fabric.world_size
+            ways = ["take more devices"] if plan.accumulation > 1 else []
+            if plan.at_once > 1:
+                ways.append(
+                    f"set train.exchange to less than {plan.at_once * devices} shares (not the paper's setting)"
+                )
+            ways += ["set a lower train.labelled and train.unlabelled", "choose precision bf16-mixed"]
+            raise UserError(
+                f"{self.fabric.device} ran out of memory in step {self.step + 1}, with {plan.at_once} share(s) at once; "
+                f"{'; '.join(ways)}\n{str(error).splitlines()[0]}"
+            ) from error
+
+    def _seed(self, number: int) -> int:
+        """The random seed of one of this process's shares of the step."""
+        share = number * self.fabric.world_size + self.fabric.global_rank
+        return step_seed(self.config.seed, self.step, share)
+
+    def _record(self, first: int, shares: Sequence[Share], found: Sequence[Outcome]) -> None:
+        """Let the recorder see what the networks predict; later shares of a step count as later."""
+        if self.recorder is None:
+            return
+        for number, (share, said) in enumerate(zip(shares, found, strict=True), start=first):
+            if said.predictions:
+                moment = self.step * self.plan.accumulation + number
+                self.recorder.see(moment, share.batch.video["unlabelled"], said.predictions)
 
     def _mean(self, values: Tensor) -> Tensor:
         """The mean over processes."""
@@ -168,12 +220,12 @@ class Loop:
         _, terminate, urgent = requests
         if terminate or urgent:
             self.account.curves.close()
-            self.fabric.barrier()
-            leave(signal.SIGTERM if terminate else signal.SIGURG, requeue=self.fabric.is_global_zero)
+            leave(signal.SIGTERM if terminate else signal.SIGURG, self.fabric.is_global_zero, self.fabric.barrier)
 
     def save(self) -> None:
         """Write a checkpoint of the current step."""
         self._flush()
+        agree(self.fabric, self.method.state_dict(), f"checkpoint of step {self.step}")
         if self.recorder is not None:
             self.recorder.merge()
         if self.fabric.is_global_zero:

@@ -1,20 +1,26 @@
-"""How long a run is, and how its optimiser steps are made up of micro-batches. Free of torch, for cost estimates."""
+"""How long a run is, and how its optimiser steps are made up. Free of torch, for cost estimates."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from ssar.config import TrainConfig
+from ssar.config import RunConfig
 from ssar.errors import UserError
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The arithmetic of a run: all counts are per optimiser step and over all devices."""
+    """The arithmetic of a run: clips are counted per optimiser step and over all devices.
+
+    A step is made of `shares`, each a batch of one of the paper's GPUs (see ssar.exchange); a device computes
+    `accumulation` of them, `at_once` side by side, so that these can look at each other's clips.
+    """
 
     steps: int
+    shares: int
     accumulation: int
+    at_once: int
     labelled: int
     unlabelled: int
     steps_per_epoch: float
@@ -29,28 +35,41 @@ class Plan:
         return self.epoch(self.steps)
 
 
-def plan(train: TrainConfig, labelled_videos: int, unlabelled_videos: int, devices: int) -> Plan:
+def exchanging(config: RunConfig) -> int:
+    """How many shares of a step the loss and batch normalisation look at: 1 where each stays with its own."""
+    beyond = config.options.exchanges or config.train.batch_norm == "step"
+    return (config.train.exchange or config.train.shares) if beyond else 1
+
+
+def plan(config: RunConfig, labelled_videos: int, unlabelled_videos: int, devices: int) -> Plan:
     """The plan of a run on a split of that many videos.
 
     An epoch is one pass of the stream that ``train.epoch_of`` names, batch by batch and without dropping a
     remainder, so epochs are fractional. A method that reads no unlabelled clips keeps the length that the stream
     *would* have: its supervised baseline takes as many steps as the semi-supervised run beside it.
 
-    Raises UserError for a global batch that devices and micro-batches cannot make up, or an empty stream.
+    Raises UserError for shares that the devices cannot divide among them, or an empty stream.
     """
-    per_round = train.labelled * devices
-    wanted = train.global_labelled or per_round
-    if wanted % per_round:
+    train = config.train
+    shares, group = train.shares, exchanging(config)
+    if shares % devices:
         raise UserError(
-            f"train.global_labelled is {wanted}, but {devices} device(s) x train.labelled {train.labelled} = "
-            f"{per_round} clips per micro-batch do not divide it; change `runtime.devices` or `train.labelled`"
+            f"{devices} devices cannot divide a step of {shares} share(s) (train.global_labelled "
+            f"{shares * train.labelled} / train.labelled {train.labelled}) among them; "
+            f"choose `devices` and `nodes` whose product divides {shares}"
         )
-    accumulation = wanted // per_round
-    unlabelled = train.unlabelled * devices * accumulation
-    videos, batch = (labelled_videos, wanted) if train.epoch_of == "labelled" else (unlabelled_videos, unlabelled)
+    if group > 1 and group % devices:
+        raise UserError(
+            f"key `train.exchange`: {devices} devices cannot divide groups of {group} shares among them; choose a "
+            f"multiple of {devices}, or {group} devices at most"
+        )
+    accumulation = shares // devices
+    at_once = accumulation if train.batch_norm == "device" else max(group // devices, 1)
+    labelled, unlabelled = train.labelled * shares, train.unlabelled * shares
+    videos, batch = (labelled_videos, labelled) if train.epoch_of == "labelled" else (unlabelled_videos, unlabelled)
     if videos < 1:
         raise UserError(f"the split has no {train.epoch_of} videos, and train.epoch_of counts epochs by them")
     per_epoch = videos / batch
     # a whole number of epochs is often not a whole number of steps: the last step completes the last pass
     steps = train.steps or max(1, math.ceil(train.epochs * per_epoch - 1e-9))  # type: ignore[operator]
-    return Plan(steps, accumulation, wanted, unlabelled, per_epoch)
+    return Plan(steps, shares, accumulation, at_once, labelled, unlabelled, per_epoch)

@@ -57,7 +57,9 @@ class Recorder:
 
     @torch.no_grad()
     def see(self, step: int, video: Tensor, predictions: Mapping[str, Tensor]) -> None:
-        """Note what each network predicts in a step: videos (B,), probabilities (B, K) by network.
+        """Note what each network predicts in a share of a step: videos (B,), probabilities (B, K) by network.
+
+        `step` is higher for what is later: micro-batches so far, of which all processes have equally many.
 
         Queues work on the device and does not wait for it.
         """
@@ -102,7 +104,7 @@ class Recorder:
         if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
             return
         for name, (label, confidence, step) in self.last.items():
-            # a number that is higher for the newer word and differs between processes
+            # higher for the newer word, and in the order of shares among the processes
             age = step * dist.get_world_size() + dist.get_rank()
             newest = age.clone()
             dist.all_reduce(newest, dist.ReduceOp.MAX)

@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,25 +20,31 @@ from ssar import __version__
 from ssar.augment import Augmenter, make_batch
 from ssar.augment.augmenter import MODALITIES
 from ssar.augment.views import centre
-from ssar.config import Modality, RunConfig, canonical, digest
+from ssar.config import Modality, RunConfig, WeakAugment, canonical, digest
 from ssar.data.loader import RawBatch, precise_bn_batches, training_batches
 from ssar.data.reader import backend_name
 from ssar.data.split import Split, read_split
 from ssar.data.tg_store import TGStore
 from ssar.engine import provenance
+from ssar.engine.attempts import Claim
+from ssar.engine.agreement import agree
 from ssar.engine.averaging import precise_bn
 from ssar.engine.checkpoint import Checkpoints
 from ssar.engine.devices import launched
 from ssar.engine.interrupt import Interrupt, leave
+from ssar.engine.life import Life
 from ssar.engine.logs import Curves
 from ssar.engine.loop import Loop
 from ssar.engine.numerics import settle
-from ssar.engine.plan import Plan, plan
+from ssar.engine.objective import ShareState
+from ssar.engine.outputs import finished
+from ssar.engine.plan import Plan, exchanging, plan
 from ssar.engine.record import Recorder
 from ssar.engine.weights import save_model
 from ssar.files import sha256, write_json
 from ssar.methods import method_class
 from ssar.methods.base import Batch, Method
+from ssar.models.batch_statistics import convert
 from ssar.progress import note, track
 from ssar.runtime import Runtime
 
@@ -93,8 +100,13 @@ class Feed:
         lists = {"labelled": self.split.labelled, "unlabelled": self.split.unlabelled}
         return {name: [video.path for video in videos] for name, videos in lists.items()}
 
-    def precise_bn_clips(self, modality: Modality, interrupt: Interrupt, requeue: bool) -> Iterator[Tensor]:
-        """Batches of training videos as a network sees test videos in its modality: centre crop, no augmentation."""
+    def precise_bn_clips(
+        self, modality: Modality, plan: Plan, interrupt: Interrupt, requeue: bool
+    ) -> Iterator[list[Tensor]]:
+        """Training videos as a network sees test videos in its modality: centre crop, no augmentation.
+
+        Each item is the batches (B_u, 3, T, H, W) that this process computes side by side.
+        """
         count, weak = self.config.train.precise_bn, self.config.augment.weak
         batches = precise_bn_batches(
             self.config,
@@ -104,17 +116,23 @@ class Feed:
             self.runtime,
             modality=modality,
             count=count,
+            accumulation=plan.accumulation,
             devices=self.devices,
             rank=self.rank,
             pin_memory=self.pin,
         )
-        for raw in track(batches, count, "precise batch normalisation") if self.rank == 0 else batches:
+        passes = count * plan.accumulation // plan.at_once
+        together = (list(itertools.islice(batches, plan.at_once)) for _ in range(passes))
+        for raws in track(together, passes, "precise batch normalisation") if self.rank == 0 else together:
             if interrupt.received:
                 leave(interrupt.received, requeue)
-            videos = getattr(raw, MODALITIES[modality])
-            assert videos is not None
-            clips = [centre(video.to(self.augmenter.device), weak.size, weak.short_side) for video in videos]
-            yield self.augmenter.normalise(torch.stack(clips))
+            yield [self._as_tested(raw, modality, weak) for raw in raws]
+
+    def _as_tested(self, raw: RawBatch, modality: Modality, weak: WeakAugment) -> Tensor:
+        videos = getattr(raw, MODALITIES[modality])
+        assert videos is not None
+        clips = [centre(video.to(self.augmenter.device), weak.size, weak.short_side) for video in videos]
+        return self.augmenter.normalise(torch.stack(clips))
 
 
 def train(
@@ -133,11 +151,12 @@ def train(
     `tg_store`: manifest of the temporal gradients; None where they are computed at decoding or not needed. `upstream`:
     the files that other runs made for this one, by role. `unlabelled`: split and video folder of the dataset that the
     unlabelled videos come from, if it is another one. With `train.record_epochs`, `pseudo_labels.npz` is written, too.
-    The state
-    of an unfinished run lives in `state_dir` and is continued from; TensorBoard's events are there, too.
+    The state of an unfinished run lives in `state_dir` and is continued from; its signs of life
+    (`ssar.engine.state`) and TensorBoard's events are there, too.
 
     Raises UserError for what the user can mend: a split, video or device that does not serve, a state of other
-    settings, a loss that is not finite. Leaves by SystemExit (128 + the signal) on SIGTERM and SIGURG, state saved.
+    settings, a loss that is not finite, a full disk, a newer attempt at the same run (Superseded). Leaves by SystemExit
+    (128 + the signal) on SIGTERM and SIGURG, state saved.
     """
     began = time.monotonic()
     fabric = launched(config, runtime)
@@ -145,14 +164,18 @@ def train(
     split = read_split(split_path)
     if unlabelled is not None:
         split = replace(split, elsewhere=read_split(unlabelled[0]).training)
-    total = plan(config.train, len(split.labelled), len(split.unlabelled), fabric.world_size)
+    total = plan(config, len(split.labelled), len(split.unlabelled), fabric.world_size)
     store = TGStore(tg_store) if tg_store else None
     feed = Feed(config, split, Path(video_root), store, runtime, fabric, unlabelled[1] if unlabelled else None)
-    checkpoints = Checkpoints(state_dir, f"{digest(canonical(config), 12)}-{sha256(split_path)[:12]}")
+    # the launcher has taken it for all processes; where there was none, the first process does
+    claim = Claim.given(state_dir) or (Claim.take(state_dir) if fabric.is_global_zero else None)
+    identity = f"{digest(canonical(config), 12)}-{sha256(split_path)[:12]}"
+    checkpoints = Checkpoints(state_dir, identity, claim.hold if claim else nullcontext)
     curves = Curves(state_dir / "tensorboard" if fabric.is_global_zero else None)
 
-    with Interrupt() as interrupt:
+    with Life(claim, speaks=fabric.is_global_zero) as life, Interrupt() as interrupt:
         state = checkpoints.load()
+        agree(fabric, {"the step of the checkpoint": torch.tensor(float(state["step"] if state else 0))}, "start")
         earlier: dict[str, Any] = state["record"] if state else {"started": _now(), "attempts": 0}
         method, remarks = _method(fabric, config, split, upstream or {}, feed.paths)
         source = feed.raw(state["step"] if state else 0, total)
@@ -163,7 +186,7 @@ def train(
         if config.compile:
             method.compile()
         recorder = _recorder(config, split, feed, fabric)
-        loop = Loop(fabric, method, config, total, runtime, checkpoints, curves, interrupt, recorder)
+        loop = Loop(fabric, method, config, total, runtime, checkpoints, curves, interrupt, recorder, life)
         if state:
             loop.load_state_dict(state)
             note(f"continuing at step {loop.step} of {total.steps}")
@@ -175,24 +198,29 @@ def train(
         inside = loop.account.seconds - before
         predictor: nn.Module = method.predictor if loop.ema is None else loop.ema.module
         if config.train.precise_bn:
+            life.phase = "precise batch normalisation"
             loop.save()
             # every network that can be tested: a teacher's own statistics are those of strong clips, too
             tested: dict[Modality, nn.Module] = {config.options.test_modality: predictor}
             tested |= {modality: getattr(method, name) for modality, name in method.others.items()}
             with fabric.autocast():
                 for modality, network in tested.items():
-                    precise_bn(network, feed.precise_bn_clips(modality, interrupt, fabric.is_global_zero))
-    curves.close()
-    if fabric.is_global_zero:
-        save_model(out / "model.pt", config, split.classes, method, predictor)
-        curves.write(out / "curves.csv")
-        if recorder is not None:
-            recorder.write(out / "pseudo_labels.npz")
-        seconds = loop.account.seconds + time.monotonic() - began - inside
-        facts = {"split": {"path": str(split_path), "sha256": sha256(split_path)}, "classes": len(split.classes)}
-        write_json(out / "run.json", _run_json(config, fabric, runtime, loop, seconds) | facts)
-        checkpoints.clear()
-    fabric.barrier()
+                    clips = feed.precise_bn_clips(modality, total, interrupt, fabric.is_global_zero)
+                    precise_bn(network, clips, ShareState(fabric.device), exchanging(config))
+        curves.close()
+        life.phase = "writing"
+        if fabric.is_global_zero:
+            assert claim is not None
+            seconds = loop.account.seconds + time.monotonic() - began - inside
+            facts = {"split": {"path": str(split_path), "sha256": sha256(split_path)}, "classes": len(split.classes)}
+            with finished(out, claim, checkpoints) as place:
+                save_model(place("model.pt"), config, split.classes, method, predictor)
+                curves.write(place("curves.csv"))
+                if recorder is not None:
+                    recorder.write(place("pseudo_labels.npz"))
+                # its presence says that the run is done, so it comes last
+                write_json(place("run.json"), _run_json(config, fabric, runtime, loop, seconds) | facts)
+        fabric.barrier()
 
 
 def _now() -> str:
@@ -208,9 +236,8 @@ def _method(
     remarks = method.start(upstream, videos)
     for remark in remarks:
         note(remark)
-    if fabric.world_size > 1 and fabric.device.type == "cuda":
-        # statistics over the global batch, as LTG's code has them; torch has this for GPUs only
-        nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    if config.train.shares > 1:
+        convert(method, config.train.batch_norm)
     fabric.to_device(method)
     return method, remarks
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssar.config import RunConfig
+from ssar.exchange import gathered
 from ssar.losses.adaptive_contrast import (
     adaptive_contrast,
     candidates,
@@ -29,7 +30,7 @@ from ssar.methods.base import Batch, Method, View, accuracy, evaluated_all
 from ssar.methods.options import ACLMTLOptions
 from ssar.models.backbone import Backbone, Features
 from ssar.models.build import build
-from ssar.models.memory import MemoryBank, Prototypes, gathered
+from ssar.models.memory import MemoryBank, Prototypes
 from ssar.models.teacher import Teacher, average
 
 LABELLED = View("labelled", "rgb", "weak")
@@ -283,7 +284,7 @@ class ACLMTL(Method):
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        """Move the teacher, and let bank, prototypes and centre take what all processes saw in this step."""
+        """Move the teacher, and let bank, prototypes and centre take what all shares saw in this step."""
         self.teacher.follow(self.predictor, self.options.ema_decay)
         for following, followed in self.followers:
             average(following, followed, self.options.ema_decay)
@@ -292,12 +293,13 @@ class ACLMTL(Method):
         if self.bank is not None and self.to_bank:
             self.bank.add(*_gathered(self.to_bank))
         if self.to_centre and self.options.centre_decay is not None:
-            mean = gathered(torch.stack(self.to_centre)).mean(dim=0)
+            scales = self.to_centre[0].shape
+            mean = gathered(self.to_centre).view(-1, *scales).mean(dim=0)
             self.centre.lerp_(mean, 1 - self.options.centre_decay)
         self.to_prototypes, self.to_bank, self.to_centre = [], [], []
 
 
 def _gathered(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Features and labels of a step's micro-batches, of all processes in rank order."""
+    """Features and labels of all shares of a step, in their order."""
     features, labels = zip(*pairs, strict=True)
-    return gathered(torch.cat(features)), gathered(torch.cat(labels))
+    return gathered(features), gathered(labels)

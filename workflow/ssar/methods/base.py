@@ -38,6 +38,11 @@ class Batch:
     epoch: float  # fractional epoch at this step
     video: Mapping[str, Tensor] = field(default_factory=dict)  # stream: (B,) int64 places in the split's list
 
+    @property
+    def device(self) -> torch.device:
+        """Where the clips are."""
+        return next(iter(self.clips.values())).device
+
 
 class Method(nn.Module, ABC):
     """A way to learn from labelled and unlabelled videos.
@@ -82,7 +87,9 @@ class Method(nn.Module, ABC):
         """The unweighted terms of the objective, each a scalar. Fills `stats` and, where there are any, `predictions`.
 
         Changes nothing that lasts but batch statistics: banks, prototypes and averages move in `after_step`, since a
-        step may call this several times (accumulation) and the numeric self-test calls it without a step.
+        step calls this for each of its shares and the numeric self-test calls it without a step. What is noted here
+        for `after_step` goes into lists of the method, one entry a share, and there through `ssar.exchange.gathered`.
+        A loss that looks at other shares' clips does so through `ssar.exchange`, and its options say `exchanges`.
         """
 
     @abstractmethod

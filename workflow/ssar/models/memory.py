@@ -1,24 +1,14 @@
 """What a method remembers of earlier clips: a bank of features with labels, and a prototype of each class.
 
-Both are buffers, hence part of a checkpoint, and are filled with what all processes saw, hence equal on all of them.
+Both are buffers, hence part of a checkpoint, and are filled with what all shares of a step saw, hence equal in all
+processes.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-
-@torch.no_grad()
-def gathered(x: Tensor) -> Tensor:
-    """(B, ...) of each process, the same B everywhere, to (processes * B, ...) in rank order, without gradient."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts)
-    return x
 
 
 class MemoryBank(nn.Module):

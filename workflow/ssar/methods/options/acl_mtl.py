@@ -128,6 +128,10 @@ class ACLMTLOptions(MethodOptions):
         return self.contrast if self.mu2 > 0 else "none"
 
     @property
+    def exchanges(self) -> bool:
+        return self.contrasts == "simclr"
+
+    @property
     def judges(self) -> bool:
         """Whether gamma is read, by the contrast or by the weight of the pseudo-labels."""
         return self.contrasts == "acl" or self.reliability_weight != "none"

@@ -44,6 +44,11 @@ class MethodOptions(Closed):
     def needs_unlabelled(self) -> bool:
         return False
 
+    @property
+    def exchanges(self) -> bool:
+        """Whether the loss looks at the clips of a step's other shares (`ssar.exchange`), as contrasts do."""
+        return False
+
     def windows(self, stream: Stream, frames: int, stride: int) -> tuple[Window, ...]:
         """The clips that the method wants of each video of a stream beside the main one of `frames` and `stride`."""
         return ()

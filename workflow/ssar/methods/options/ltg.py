@@ -60,3 +60,7 @@ class LTGOptions(OwnPseudoLabelOptions):
     @property
     def aligned_blocks(self) -> tuple[int, ...]:
         return self.blocks if self.w_kd > 0 else ()
+
+    @property
+    def exchanges(self) -> bool:
+        return self.w_clr > 0

@@ -71,6 +71,10 @@ class PretrainingOptions(SelfSupervisedOptions):
         """Augmentations of each clip that are needed."""
         return 2 if self.w_distinctive or self.w_unpooled else self.invariant_copies
 
+    @property
+    def exchanges(self) -> bool:
+        return self.w_invariant > 0
+
     def windows(self, stream: Stream, frames: int, stride: int) -> tuple[Window, ...]:
         if stream == "labelled":
             return ()
