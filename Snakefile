@@ -13,7 +13,10 @@ sys.path.insert(0, str(ROOT / "workflow"))
 from ssar.config import canonical
 from ssar.errors import UserError
 from ssar.grid import build
-from ssar.targets import Targets, resources
+from ssar.slurm.modules import prefix
+from ssar.slurm.request import Requests
+from ssar.slurm.site import Site
+from ssar.targets import Targets
 
 DEFAULT = ROOT / "config" / "config.yaml"
 
@@ -28,16 +31,18 @@ report: "workflow/report/workflow.rst"
 OVERLAYS = [Path(file) for file in workflow.configfiles if Path(file) != DEFAULT]
 try:
     GRID = build([DEFAULT, *OVERLAYS], config)
+    TARGETS = Targets(GRID)
+    SITE = Site.read()
 except UserError as error:
     sys.exit(f"ssar: {error}")
-TARGETS = Targets(GRID)
 P = GRID.paths
 RES = GRID.project.resources
+ASK = Requests(TARGETS, SITE)
 RUNTIME = canonical(GRID.project.runtime)
 PROJECT = GRID.project.model_dump_json()
 
 # `python` is that of the active environment, or of the rule's own with --sdm conda
-shell.prefix('ssar() {{ python "{ROOT}/workflow/cli.py" "$@"; }}; ')
+shell.prefix(prefix(SITE.modules) + 'ssar() {{ python "{ROOT}/workflow/cli.py" "$@"; }}; ')
 
 
 include: "rules/data.smk"
@@ -46,8 +51,20 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
+# seconds each, and thousands of them: a job of its own would wait in a queue for longer than it works
 localrules:
     all,
+    split,
+    metrics,
+    ablation,
+    architecture,
+    table,
+    figure,
+    typeset,
+    typeset_all,
+    claims,
+    report,
+    cost,
 
 
 rule all:

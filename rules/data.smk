@@ -10,7 +10,7 @@ rule synthact:
         "../envs/ssar.yaml"
     threads: RES.data.threads
     resources:
-        **resources(RES.data),
+        **ASK.data(),
     params:
         config=lambda w: TARGETS.dataset_json(w.dataset),
     message:
@@ -27,7 +27,7 @@ rule fetch:
     conda:
         "../envs/ssar.yaml"
     resources:
-        **resources(RES.data),
+        **ASK.data(),
     params:
         config=lambda w: TARGETS.dataset_json(w.dataset),
     message:
@@ -46,7 +46,7 @@ rule extract:
     conda:
         "../envs/ssar.yaml"
     resources:
-        **resources(RES.data),
+        **ASK.data(),
     message:
         "unpack {wildcards.dataset}"
     shell:
@@ -66,7 +66,7 @@ rule index:
         "../envs/ssar.yaml"
     threads: RES.data.threads
     resources:
-        **resources(RES.data),
+        **ASK.data(),
     params:
         config=lambda w: TARGETS.dataset_json(w.dataset),
         root=lambda w, input: TARGETS.video_root(w.dataset),
@@ -108,7 +108,7 @@ rule extract_tg:
         "../envs/ssar.yaml"
     threads: RES.data.threads
     resources:
-        **resources(RES.data),
+        **ASK.data(),
     params:
         config=lambda w: TARGETS.dataset_json(w.dataset),
         tg=lambda w: TARGETS.store_json(w.dataset, w.interval, w.sign),

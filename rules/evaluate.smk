@@ -12,18 +12,19 @@ rule predict:
         P.log("predict", "{run}.{views}"),
     conda:
         "../envs/ssar.yaml"
-    threads: RES.predict.threads
+    threads: ASK.predict_threads()
     resources:
-        **resources(RES.predict),
+        **ASK.predict(),
     params:
         root=lambda w, input: TARGETS.run_root(w.run),
         runtime=lambda w, input: RUNTIME,
+        threads=lambda w, threads: ASK.predict_threads_of_device(threads),
     message:
         "predict with {wildcards.run}, views {wildcards.views}"
     shell:
         "ssar predict --model {input.model:q} --split {input.split:q} --store {input.store:q} "
         "--root {params.root:q} --views {wildcards.views:q} --out {output:q} --runtime {params.runtime:q} "
-        "--threads {threads} 2> {log:q}"
+        "--threads {params.threads} 2> {log:q}"
 
 
 rule metrics:

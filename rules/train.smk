@@ -19,9 +19,9 @@ rule train_student:
         run=TARGETS.stage("train_student"),
     conda:
         "../envs/ssar.yaml"
-    threads: RES.train.threads
+    threads: lambda w: ASK.train_threads(w.run)
     resources:
-        **resources(RES.train),
+        **ASK.train(),
     params:
         config=lambda w: TARGETS.run(w.run).canon,
         # functions of `input` are not rerun triggers: moving the videos must not retrain
@@ -29,14 +29,15 @@ rule train_student:
         state=lambda w, input: P.state(w.run),
         roles=lambda w, input: TARGETS.upstream_roles(w.run),
         elsewhere=lambda w, input: TARGETS.unlabelled_root(w.run),
-        runtime=lambda w, input: RUNTIME,
+        runtime=lambda w, input: TARGETS.runtime(w.run),
+        threads=lambda w, threads: ASK.threads_of_device(w.run, threads),
     message:
         "train {wildcards.run}"
     shell:
         "ssar train --config {params.config:q} --split {input.split:q} --store {input.store:q} "
         "--root {params.root:q} --upstream {params.roles:q} --unlabelled {input.unlabelled:q} {params.elsewhere:q} "
         "--model {output.model:q} --state {params.state:q} --runtime {params.runtime:q} "
-        "--threads {threads} 2> {log:q}"
+        "--threads {params.threads} 2>> {log:q}"
 
 
 use rule train_student as pretrain_teacher with:
@@ -74,14 +75,15 @@ rule similarity:
         second="[^/+]+",
     conda:
         "../envs/ssar.yaml"
-    threads: RES.predict.threads
+    threads: ASK.predict_threads()
     resources:
-        **resources(RES.predict),
+        **ASK.predict(),
     params:
         root=lambda w, input: TARGETS.run_root(w.first),
         runtime=lambda w, input: RUNTIME,
+        threads=lambda w, threads: ASK.predict_threads_of_device(threads),
     message:
         "temporal similarities under {wildcards.first} and {wildcards.second}"
     shell:
         "ssar similarity --models {input.models:q} --split {input.split:q} --root {params.root:q} "
-        "--out {output:q} --runtime {params.runtime:q} --threads {threads} 2> {log:q}"
+        "--out {output:q} --runtime {params.runtime:q} --threads {params.threads} 2> {log:q}"

@@ -49,9 +49,16 @@ class JobResources(Closed):
 class Resources(Closed):
     """Resources of each family of rules."""
 
-    train: JobResources = option(JobResources(), about="training")
+    train: JobResources = option(JobResources(), about="training; `mem_mb`, `threads` and `gpu` are of each device")
     predict: JobResources = option(JobResources(), about="prediction and Grad-CAM")
     data: JobResources = option(JobResources(), about="fetching, generating, indexing and extracting")
+
+
+class Devices(Closed):
+    """Devices of some trainings."""
+
+    devices: Positive | None = option(None, about="on each node; none: `runtime.devices`")
+    nodes: Positive | None = option(None, about="none: `runtime.nodes`")
 
 
 class CostOptions(Closed):
@@ -83,6 +90,10 @@ class Project(Closed):
     note: str | None = option(None, about="footnote of every table: why its numbers are not the published ones")
     datasets: dict[str, dict[str, Any]] = option({}, about="datasets, or changes of those in config/datasets, by name")
     runtime: Runtime = option(Runtime(), about="devices, decoding processes and checkpoints")
+    devices: dict[str, Devices] = option(
+        {}, about="devices of some trainings instead of those in `runtime`, by the same names as in `overrides`; a training "
+        "takes as many of them as divide its shares"
+    )
     cost: CostOptions = option(CostOptions(), about="the forecast of what the targets cost")
     resources: Resources = option(Resources(), about="threads, memory, time and GPUs of the jobs")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import chain
@@ -11,28 +12,27 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from ssar.config import DatasetConfig, LabelsConfig, canonical, digest
+from ssar.devices import runtimes
 from ssar.errors import UserError
 from ssar.experiments import Paper, load_paper
 from ssar.grid import Grid, Run
 from ssar.methods import METHODS, options_class
 from ssar.methods.options import Stage
-from ssar.project import CONFIG, JobResources
+from ssar.project import CONFIG
 from ssar.reporting.disagreements import disagreements
 from ssar.reporting.figures.spec import FigureSpec
 from ssar.reporting.flags import sentences
 from ssar.reporting.sources import Source
 from ssar.reporting.spec import TableSpec
+from ssar.runtime import Runtime
 from ssar.views import Views
-
-
-def resources(job: JobResources) -> dict[str, int]:
-    """A stage's resources as Snakemake takes them; a job without a GPU asks for none."""
-    return {"mem_mb": job.mem_mb, "runtime": job.runtime} | ({"gpu": job.gpu} if job.gpu else {})
-
 
 REPORT = "report.html"
 BENCHMARK = "benchmark"
 """The folder of config/papers that compares all methods, and its main table."""
+
+HEAVY = frozenset({"tg", "gradcam", "tsne", "lookalikes", "similarity", "resampling"})
+"""Kinds of figures that open videos, run networks or embed features; the others draw numbers from small files."""
 
 WHOLE = ("all", "0")
 """Protocol and draw of a dataset that serves as another one's unlabelled videos."""
@@ -52,6 +52,7 @@ class Targets:
         for run in grid.runs.values():
             if run.config.unlabelled is not None:
                 self.splits.setdefault((run.config.unlabelled.dataset, *WHOLE), LabelsConfig(protocol=WHOLE[0]))
+        self._runtimes = runtimes(grid)
         self.stores = {
             (run.config.dataset, store): run.config for run in grid.runs.values() if (store := grid.store(run.config))
         }
@@ -100,6 +101,14 @@ class Targets:
         if run_id not in self.grid.runs:
             raise UserError(f"{run_id} is not a run of this configuration (was it edited since the job was planned?)")
         return self.grid.runs[run_id]
+
+    def runtime_of(self, run_id: str) -> Runtime:
+        """Where and how a run trains."""
+        return self._runtimes.get(run_id, self.project.runtime)
+
+    def runtime(self, run_id: str) -> str:
+        """The same as canonical JSON, a parameter of the training rules that makes nothing anew."""
+        return canonical(self.runtime_of(run_id))
 
     def split(self, run_id: str) -> str:
         return self.paths.split(*self.run(run_id).split_key)
@@ -313,6 +322,19 @@ class Targets:
         """The files that a figure reads: its runs', and the split that its videos are drawn from."""
         paper, _ = self._stem(stem)
         return [self.split(self._first(stem).id), *self._inputs(paper, self.figure(stem).sources())]
+
+    def figures_by(self, *, heavy: bool) -> str:
+        """A regular expression of the stems of all figures of the heavy kinds, or of whatever else there may be."""
+        stems = [
+            re.escape(stem)
+            for paper in self.grid.papers.values()
+            for name, figure in paper.figures.items()
+            if figure.kind in HEAVY
+            for stem in (f"{paper.name}/{name}", *((name,) if paper.name == self.project.paper else ()))
+        ]
+        if heavy:
+            return f"(?:{'|'.join(stems)})" if stems else "(?!)"
+        return rf"(?!(?:{'|'.join(stems)})\.(?:pdf|png)$).+" if stems else ".+"
 
     def figure_root(self, stem: str) -> str:
         """The video folder of the dataset that a figure shows."""

@@ -41,6 +41,12 @@ def exchanging(config: RunConfig) -> int:
     return (config.train.exchange or config.train.shares) if beyond else 1
 
 
+def divides(config: RunConfig, devices: int) -> bool:
+    """Whether so many devices can divide the shares of a step, and of each exchange, among them."""
+    group = exchanging(config)
+    return config.train.shares % devices == 0 and (group == 1 or group % devices == 0)
+
+
 def plan(config: RunConfig, labelled_videos: int, unlabelled_videos: int, devices: int) -> Plan:
     """The plan of a run on a split of that many videos.
 
