@@ -40,11 +40,10 @@ rule figure:
         ),
     log:
         P.log("figure", "{stem}"),
+    wildcard_constraints:
+        stem=TARGETS.figures_by(heavy=False),
     conda:
         "../envs/ssar.yaml"
-    threads: RES.data.threads
-    resources:
-        **resources(RES.data),
     params:
         figure=lambda w: TARGETS.figure_json(w.stem),
         root=lambda w, input: TARGETS.figure_root(w.stem),
@@ -52,6 +51,17 @@ rule figure:
         "figure {wildcards.stem}"
     shell:
         "ssar figure --figure {params.figure:q} --root {params.root:q} --out {output.pdf:q} 2> {log:q}"
+
+
+# those that open videos, run networks or embed thousands of features are no work for a login node
+use rule figure as heavy_figure with:
+    log:
+        P.log("heavy_figure", "{stem}"),
+    wildcard_constraints:
+        stem=TARGETS.figures_by(heavy=True),
+    threads: RES.data.threads
+    resources:
+        **ASK.data(),
 
 
 rule typeset:
@@ -145,7 +155,7 @@ rule probe:
         "../envs/ssar.yaml"
     threads: RES.train.threads
     resources:
-        **resources(RES.train),
+        **ASK.probe(),
     params:
         project=lambda w, input: PROJECT,
         runtime=lambda w, input: RUNTIME,
@@ -161,7 +171,9 @@ rule cost:
     input:
         [] if GRID.project.cost.throughput else P.probe,
     output:
-        P.cost,
+        page=P.cost,
+        # no rule's input: time limits follow it, results do not
+        limits=P.limits,
     log:
         P.log("cost"),
     conda:
@@ -172,4 +184,5 @@ rule cost:
     message:
         "what the requested targets cost"
     shell:
-        "ssar cost --project {params.project:q} --probe {input:q} --out {output:q} 2> {log:q}"
+        "ssar cost --project {params.project:q} --probe {input:q} --out {output.page:q} --limits {output.limits:q} "
+        "2> {log:q}"

@@ -15,6 +15,7 @@ from ssar.cost import probe as probing
 from ssar.cost import report
 from ssar.cost.flops import step_flops
 from ssar.cost.forecast import Counts, training
+from ssar.cost.limits import Limits, Time
 from ssar.cost.plan import requested
 from ssar.cost.render import render, two
 from ssar.cost.schedule import Timed, chain, makespan
@@ -256,3 +257,50 @@ def test_a_probe_of_this_machine_answers_for_what_is_missing(tmp_path, monkeypat
     assert "generated videos" in page  # nothing is indexed yet
     assert "probed" in page
     assert "core h" in page
+
+
+# --- time limits ----------------------------------------------------------------------------------
+
+
+def test_the_forecast_of_each_job_is_kept_for_time_limits(tmp_path):
+    found = targets(tmp_path, "demo.yaml")
+    names = ["figures/ltg/figure5.pdf"]
+    path = tmp_path / "cost.json"
+    report.cost(found, names, stated("0.001"), limits=path)
+    limits = Limits.read(path)
+    assert limits is not None
+    plan = requested(found, names)
+    costs = report.Forecast(found, plan, stated("0.001")).costs
+    for job in plan.jobs.values():
+        if job.kind == "train":
+            assert limits.trainings[job.subject].seconds == costs[job.key].seconds
+        elif job.kind == "predict":
+            assert limits.predictions[job.subject][job.views].seconds == costs[job.key].seconds
+    assert len(limits.trainings) == len(plan.trainings()) > 0
+    assert (limits.device, limits.devices) == ("0.001 TFLOP/s, stated", 1)
+
+
+def test_a_limit_is_the_forecast_with_a_margin_below_the_ceiling():
+    known = {"a": Time(3600, 0.1, "probed"), "b": Time(3600, 0.4, "scaled"), "c": Time(0.1, 0, "stated")}
+    limits = Limits("a device", 2, known, {"a": {"2x1-logits": Time(1200, 0.1, "probed")}})
+    assert limits.minutes("a", 2880) == 100  # 60 x 1.5 + 10
+    assert limits.minutes("b", 2880) == 130
+    assert limits.minutes("c", 2880) == 15  # 10 and a little
+    assert limits.minutes("a", 2880, attempt=3) == 300
+    assert limits.minutes("a", 60, attempt=3) == 180
+    assert limits.minutes("a", 2880, devices=4) == 55
+    assert limits.minutes("a", 2880, devices=1) == 190
+    assert limits.minutes("a", 2880, views="2x1-logits") == 40
+    for unknown in ({"run_id": "d"}, {"run_id": "a", "views": "1x1-logits"}, {"run_id": "b", "views": "2x1-logits"}):
+        assert limits.minutes(**unknown, ceiling=2880, attempt=2) == 2880
+
+
+def test_a_forecast_that_is_not_one_sets_no_limits(tmp_path):
+    path = tmp_path / "cost.json"
+    assert Limits.read(path) is None
+    Limits("a device", 1, {"a": Time(60, 0.1, "probed")}, {}).write(path)
+    whole = path.read_text()
+    assert Limits.read(path) is not None
+    for wrong in (whole[:-9], "[]", "{}", whole.replace('"probed"', '"guessed"'), whole.replace("60", '"soon"')):
+        path.write_text(wrong)
+        assert Limits.read(path) is None

@@ -63,6 +63,11 @@ class Paths:
         return f"{self.results}/cost.md"
 
     @property
+    def limits(self) -> str:
+        """The forecast of each job, for time limits."""
+        return f"{self.results}/cost.json"
+
+    @property
     def probe(self) -> str:
         """How fast the user's device is."""
         return f"{self.results}/probe.json"

@@ -66,7 +66,7 @@ def requested(targets: Targets, names: Sequence[str]) -> Plan:
     collector = _Collector(targets)
     requests = []
     for name in dict.fromkeys(names or targets.shown):
-        paper, sources = _declared(targets, name)
+        paper, sources = declared(targets, name)
         keys: dict[str, None] = {}
         for source in sources:
             for key in collector.source(paper.name, source):
@@ -83,8 +83,8 @@ def missing(targets: Targets, names: Sequence[str] = ()) -> str:
 # --- names ----------------------------------------------------------------------------------------
 
 
-def _declared(targets: Targets, name: str) -> tuple[Paper, list[Source]]:
-    """The paper of a target and what the target reads."""
+def declared(targets: Targets, name: str) -> tuple[Paper, list[Source]]:
+    """The paper of a target and what the target reads. Names and errors are those of `requested`."""
     results = targets.project.results.rstrip("/") + "/"
     family, _, rest = name.removeprefix(results).partition("/")
     stem = str(Path(rest).with_suffix("")) if rest else ""
@@ -105,7 +105,7 @@ def _declared(targets: Targets, name: str) -> tuple[Paper, list[Source]]:
             paper = _paper(papers, first, name)
             _one(paper.experiments, last, name)
             return paper, [Source(last, paper.declared.ablation_setting, "metrics")]
-    raise UserError(f"target `{name}`: costs are known of {', '.join(f'{family}/...' for family in FAMILIES)}")
+    raise UserError(f"target `{name}`: expected one of {', '.join(f'{family}/...' for family in FAMILIES)}")
 
 
 def _paper(papers: dict[str, Paper], paper: str, name: str) -> Paper:

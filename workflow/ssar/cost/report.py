@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ssar.config import RunConfig
 from ssar.cost import forecast
 from ssar.cost.flops import clip_flops, step_flops
 from ssar.cost.forecast import Cost, Counts
+from ssar.cost.limits import Limits, Time
 from ssar.cost.plan import Job, Plan, requested
 from ssar.cost.render import BudgetLine, DataLine, Report, RunLine, TargetLine, render, two
 from ssar.cost.schedule import Timed, chain, makespan
@@ -36,13 +38,17 @@ def cost(
     gpus: int = 1,
     budget: float | None = None,
     cores: int | None = None,
+    limits: str | Path | None = None,
 ) -> str:
     """The page of the named targets (see `ssar.cost.plan.requested`), as Markdown.
 
     `gpus`: devices for the wall time; without a GPU `cores`, of which a job takes what its resources say. `budget`: in
-    the page's unit of hours. Raises UserError for unknown targets, datasets of unknown size, and a probe of nothing.
+    the page's unit of hours. `limits`: where the seconds of each job are written for time limits. Raises UserError for
+    unknown targets, datasets of unknown size, and a probe of nothing.
     """
     found = Forecast(targets, requested(targets, names), throughput)
+    if limits is not None:
+        found.limits().write(limits)
     return render(found.report(gpus, budget, cores or os.cpu_count() or 1))
 
 
@@ -112,6 +118,21 @@ class Forecast:
             self._clips[key] = clip_flops(config, size)
         return self._clips[key]
 
+    def limits(self) -> Limits:
+        """The seconds of each training and prediction."""
+        trainings: dict[str, Time] = {}
+        predictions: dict[str, dict[str, Time]] = {}
+        for job in self.plan.jobs.values():
+            found = self.costs[job.key]
+            time = Time(found.seconds, found.spread, found.how)
+            if job.kind == "train":
+                trainings[job.subject] = time
+            elif job.kind == "predict":
+                predictions.setdefault(job.subject, {})[job.views] = time
+        speed = self.throughput
+        device = f"{speed.tflops:g} TFLOP/s, stated" if isinstance(speed, Stated) else speed.device
+        return Limits(device, self.runtime.world, trainings, predictions)
+
     # --- sums -----------------------------------------------------------------------------------------
 
     @property
@@ -124,7 +145,7 @@ class Forecast:
         if job.kind not in GPU_JOBS:
             return 0 if self.cuda else resources.data.threads
         if self.cuda:
-            return self.runtime.devices
+            return self.runtime.world
         return (resources.train if job.kind == "train" else resources.predict).threads
 
     def hours(self, keys: Iterable[str]) -> float:
