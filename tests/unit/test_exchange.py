@@ -162,3 +162,24 @@ def test_a_devices_shares_are_normalised_together() -> None:
     convert(norm, "device")
     found = Turns([functools.partial(norm, part) for part in x.split(3)], KEEP, 1).run()
     assert torch.allclose(torch.cat(found), big(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_synchronised_shares_in_half_precision_are_those_of_torch(dtype: torch.dtype) -> None:
+    """Under autocast a network's input is of 16 bits, its weights are not; channels last as trainings have it."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(SHAPES[nn.BatchNorm3d], generator=generator).to(dtype)
+    x = (x + 3).contiguous(memory_format=torch.channels_last_3d).requires_grad_()
+    cotangent = torch.randn(SHAPES[nn.BatchNorm3d], generator=generator).to(dtype)
+    big = layer(nn.BatchNorm3d).float()
+    small = copy.deepcopy(big)
+    convert(small, "step")
+    expected = big(x)
+    found = torch.cat(together([lambda part=part: small(part) for part in x.split(2)]))
+    assert found.dtype == dtype
+    wanted = torch.autograd.grad((expected * cotangent).float().sum(), [x, *big.parameters()])
+    got = torch.autograd.grad((found * cotangent).float().sum(), [x, *small.parameters()])
+    tolerance = {torch.float32: 1e-4, torch.bfloat16: 4e-2}[dtype]
+    for a, b in zip([found, *got], [expected, *wanted], strict=True):
+        assert a.dtype == b.dtype
+        assert (a - b).float().norm() <= tolerance * b.float().norm()

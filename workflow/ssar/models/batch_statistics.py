@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssar.exchange import exchange, gather_shares, place, processes
+from ssar.models.normalise import mean_and_variance, normalise
 
 Together = Literal["share", "device", "step"]
 """What is normalised together."""
@@ -53,23 +54,12 @@ class StepBatchNorm(nn.Module):
 
     def _normalised(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The input normalised by the statistics of several shares; these, the variance unbiased."""
-        rest = [0, *range(2, input.dim())]
-        with torch.autocast(input.device.type, enabled=False):
-            wide = input if input.dtype == torch.float64 else input.float()
-            variance, mean = torch.var_mean(wide, rest, correction=0)
-            own = torch.stack([mean, variance])
-            every = gather_shares(own) if self.together == "step" else exchange(own, torch.stack)
-            means, variances = every.unbind(dim=1)  # (shares, C): these have equally many values each
-            mean = means.mean(dim=0)
-            variance = (variances + (means - mean).square()).mean(dim=0)
-            scale = torch.rsqrt(variance + self.eps)
-            if self.weight is not None:
-                scale = scale * self.weight
-            shift = -mean * scale
-            if self.bias is not None:
-                shift = shift + self.bias
-            shape = (1, -1, *(1 for _ in rest[1:]))
-            output = (wide * scale.view(shape) + shift.view(shape)).to(input.dtype)
+        own = torch.stack(mean_and_variance(input))
+        every = gather_shares(own) if self.together == "step" else exchange(own, torch.stack)
+        means, variances = every.unbind(dim=1)  # (shares, C): these have equally many values each
+        mean = means.mean(dim=0)
+        variance = (variances + (means - mean).square()).mean(dim=0)
+        output = normalise(input, mean, variance, self.weight, self.bias, self.eps)
         values = len(every) * input.numel() // input.shape[1]
         return output, mean, variance * values / max(values - 1, 1)
 
