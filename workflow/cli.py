@@ -15,7 +15,10 @@ from pathlib import Path
 
 def config_check(args: argparse.Namespace) -> None:
     """Validate the configuration and every run that it asks for."""
+    from ssar.targets import Targets
+
     grid = _grid(args)
+    Targets(grid)  # what is right about each run may be wrong about where it is to run
     print(f"{len(grid.runs)} runs of {len(grid.papers)} paper(s): no mistakes")
 
 
@@ -59,18 +62,25 @@ def config_reference(args: argparse.Namespace) -> None:
     write_text(args.out, reference())
 
 
-def gc(args: argparse.Namespace) -> None:
-    """List run folders that the configuration no longer contains; --delete removes them."""
-    import shutil
+def status(args: argparse.Namespace) -> None:
+    """Say how far the runs of the targets are: done, running, queued, failed, interrupted, missing."""
+    from ssar.overview import overview
+    from ssar.squeue import trainings
+    from ssar.status import status as look
+    from ssar.targets import Targets
 
-    grid = _grid(args)
-    folder = Path(grid.project.results) / "runs"
-    stale = sorted(path for path in folder.glob("*") if path.is_dir() and path.name not in grid.runs)
-    for path in stale:
-        print(path)
-        if args.delete:
-            shutil.rmtree(path)
-    print(f"{len(stale)} stale run(s) {'deleted' if args.delete else 'found; --delete removes them'}", file=sys.stderr)
+    targets = Targets(_grid(args))
+    queue = trainings()
+    print(overview(look(targets, args.targets, queue), args.all), end="")
+    if queue is None:
+        print("squeue does not answer: jobs that wait are not shown", file=sys.stderr)
+
+
+def gc(args: argparse.Namespace) -> None:
+    """List what no configuration asks for any more, with sizes; --delete removes it."""
+    from ssar.gc import collect
+
+    collect(args.configfile, args.also, delete=args.delete, force=args.force)
 
 
 def synthact(args: argparse.Namespace) -> None:
@@ -122,21 +132,27 @@ def extract_tg(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train one run; continues from its last checkpoint."""
-    from ssar.config import parse_run
-    from ssar.engine.train import train as train_run
+    from ssar import launch
 
-    runtime = _runtime(args)
-    train_run(
-        parse_run(args.config),
-        split_path=Path(args.split),
-        video_root=Path(args.root),
-        tg_store=Path(args.store) if args.store else None,
-        out_dir=Path(args.model).parent,
-        state_dir=Path(args.state),
-        runtime=runtime,
-        upstream=dict(_role(text) for text in args.upstream),
-        unlabelled=(Path(args.unlabelled[0]), Path(args.unlabelled[1])) if args.unlabelled else None,
-    )
+    runtime, state = _runtime(args), Path(args.state)
+    starter = launch.launched_by()
+    if starter is None:
+        sys.exit(launch.train(runtime, state, sys.argv))
+    with launch.rank(starter, state):
+        from ssar.config import parse_run
+        from ssar.engine.train import train as train_run
+
+        train_run(
+            parse_run(args.config),
+            split_path=Path(args.split),
+            video_root=Path(args.root),
+            tg_store=Path(args.store) if args.store else None,
+            out_dir=Path(args.model).parent,
+            state_dir=state,
+            runtime=runtime,
+            upstream=dict(_role(text) for text in args.upstream),
+            unlabelled=(Path(args.unlabelled[0]), Path(args.unlabelled[1])) if args.unlabelled else None,
+        )
 
 
 def _role(text: str) -> tuple[str, Path]:
@@ -146,18 +162,20 @@ def _role(text: str) -> tuple[str, Path]:
 
 def similarity(args: argparse.Namespace) -> None:
     """Compute the temporal similarity of all training videos under two pretrained networks."""
+    runtime = _runtime(args)
+    _spread(runtime)
     from ssar.evaluation.similarity import write_similarity
 
-    runtime = _runtime(args)
     write_similarity([Path(model) for model in args.models], Path(args.split), Path(args.root), Path(args.out), runtime)
 
 
 def predict(args: argparse.Namespace) -> None:
     """Predict every test video once."""
+    runtime = _runtime(args)
+    _spread(runtime)
     from ssar.evaluation.predict import predict as predict_run
     from ssar.views import Views
 
-    runtime = _runtime(args)
     predict_run(
         Path(args.model),
         split_path=Path(args.split),
@@ -259,11 +277,34 @@ def cost(args: argparse.Namespace) -> None:
     speed = args.throughput or options.throughput
     throughput = stated(str(speed)) if speed else Probe.read(args.probe or targets.paths.probe)
     budget = options.budget if args.budget is None else args.budget
-    text = forecast(targets, args.targets, throughput, args.gpus or options.gpus, budget)
+    text = forecast(targets, args.targets, throughput, args.gpus or options.gpus, budget, limits=args.limits)
     if args.out:
         write_text(args.out, text)
     else:
         print(text, end="")
+
+
+SITE_KEYS = ("partition", "cpu_partition", "account", "qos", "constraint", "gpu_name", "extra")
+"""Keys of the site that a check by hand may name instead."""
+
+
+def slurm_doctor(args: argparse.Namespace) -> None:
+    """Check whether this cluster is fit, and say what to set in slurm/site.yaml where it is not."""
+    from ssar.project import CONFIG, load_project
+    from ssar.slurm.doctor import doctor
+    from ssar.slurm.site import Site
+
+    project = load_project([CONFIG / "config.yaml", *map(Path, args.configfile)])
+    given = {key: value for key in SITE_KEYS if (value := getattr(args, key)) is not None}
+    if not doctor(project, Site.read(given=given), jobs=args.jobs, gpus=args.gpus, patience=args.seconds):
+        sys.exit(1)
+
+
+def slurm_trial(args: argparse.Namespace) -> None:
+    """What the doctor's job does on a compute node."""
+    from ssar.slurm.node import trial
+
+    trial(Path(args.folder), args.seconds)
 
 
 # --- arguments ------------------------------------------------------------------------------------
@@ -293,6 +334,14 @@ def _runtime(args: argparse.Namespace):  # type: ignore[no-untyped-def]
     return runtime.model_copy(update={"threads": threads})
 
 
+def _spread(runtime) -> None:  # type: ignore[no-untyped-def]
+    """Give the same command to a process for each device, if there are several and this is none of them."""
+    from ssar import launch
+
+    if runtime.world > 1 and launch.launched_by() is None:
+        sys.exit(launch.run(runtime, sys.argv))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cli.py", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
@@ -317,7 +366,24 @@ def _parser() -> argparse.ArgumentParser:
     verb(actions, config_reference, name="reference").add_argument("--out", default="docs/configuration.md")
     clean = verb(verbs, gc)
     clean.add_argument("--configfile", **overlay)
-    clean.add_argument("--delete", action="store_true")
+    also = "overlay(s) of another configuration with the same results folder, whose needs stay, too; repeatable"
+    clean.add_argument("--also", action="append", nargs="*", default=[], metavar="OVERLAY", help=also)
+    what = clean.add_mutually_exclusive_group()
+    what.add_argument("--dry-run", action="store_true", help="only list it, which is the default")
+    what.add_argument("--delete", action="store_true", help="remove it")
+    clean.add_argument("--force", action="store_true", help="delete even where most finished runs would go")
+
+    actions = verbs.add_parser("slurm", help="check a cluster").add_subparsers(required=True, metavar="ACTION")
+    check = verb(actions, slurm_doctor, name="doctor")
+    check.add_argument("--configfile", **overlay)
+    for key in SITE_KEYS:
+        check.add_argument(f"--{key.replace('_', '-')}", help="as the key of slurm/site.yaml, which it stands for")
+    check.add_argument("--no-jobs", dest="jobs", action="store_false", help="submit no trial job")
+    check.add_argument("--gpus", type=int, help="GPUs of the trial job on each node; none: two where nodes have them")
+    check.add_argument("--seconds", type=float, default=55.0, help="how long the trial job may take, queue included")
+    tried = verb(actions, slurm_trial, name="trial")
+    tried.add_argument("folder", help="made by the doctor")
+    tried.add_argument("--seconds", type=float, default=45.0, help="how long to wait for a signal")
 
     jobs = {"type": int, "default": 1, "help": "processes"}
     verb(verbs, synthact, "config", "meta").add_argument("--jobs", **jobs)
@@ -357,7 +423,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--project", **merged)
         if action is claims:
             sub.add_argument("paper", help="a folder of config/papers")
-    for action in (probe, cost):
+    for action in (probe, cost, status):
         sub = verb(verbs, action)
         sub.add_argument(
             "targets", nargs="*", metavar="TARGET", help="e.g. tables/ltg/table1.tex; none: the configuration's"
@@ -369,13 +435,21 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--seconds", type=float, default=60.0, help="how long to measure")
             sub.add_argument("--runtime", help="JSON of the group `runtime`; none: the configuration's")
             sub.add_argument("--threads", type=int, help="CPU threads; none: those of a training")
+        elif action is status:
+            sub.add_argument("--all", action="store_true", help="list the runs that are done or missing, too")
         else:
             sub.add_argument("--out", help="where the page goes; none: printed")
+            sub.add_argument("--limits", help="where the seconds of each job go, for time limits; none: nowhere")
             sub.add_argument("--probe", nargs="?", help="a measurement; none: probe.json of the results folder")
             sub.add_argument("--throughput", help="effective TFLOP/s, stated instead of measured")
             sub.add_argument("--gpus", type=int, help="devices that the wall time is of")
             sub.add_argument("--budget", type=float, help="device hours: which targets fit into them")
     return parser
+
+
+def _drop_output() -> None:
+    """What is left of the standard output goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:
@@ -384,12 +458,23 @@ def main() -> None:
 
     try:
         args.action(args)
+        sys.stdout.flush()
     except UserError as error:
         sys.exit(f"ssar: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # `... config grid | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+    except Exception as error:
+        from ssar.engine.failures import is_full, reason
+
+        if is_full(error):
+            _drop_output()
+        else:
+            import traceback
+
+            traceback.print_exc()
+        sys.exit(f"ssar: {reason(error)}")
 
 
 if __name__ == "__main__":

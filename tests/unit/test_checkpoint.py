@@ -1,9 +1,12 @@
-"""Stopping and resuming: signals, two generations of checkpoints, and what a foreign or torn file leads to."""
+"""Stopping and resuming: signals, two generations of checkpoints, and what damage and full disks lead to."""
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,9 @@ import torch
 
 from ssar.engine.checkpoint import Checkpoints
 from ssar.engine.interrupt import Interrupt, leave
+from ssar.engine.state import newest_checkpoint
 from ssar.errors import UserError
+from ssar.files import sha256
 
 
 def test_round_trip_and_clear(tmp_path: Path) -> None:
@@ -29,39 +34,90 @@ def test_round_trip_and_clear(tmp_path: Path) -> None:
     assert list((tmp_path / "state").iterdir()) == []
 
 
-def test_a_torn_file_gives_way_to_the_one_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def torn(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def flipped(path: Path) -> None:
+    """One bit in the middle, which torch itself may read without complaint."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file of this process may grow beyond that many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_the_name_tells_step_and_checksum_and_two_are_kept(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, "a1")
+    for step in (9, 10, 100_000_000):
+        checkpoints.save({"step": step})
+    assert [path.name.split("-")[1] for path in checkpoints.files()] == ["100000000", "00000010"]
+    assert all(path.stem.endswith(sha256(path)[:16]) for path in checkpoints.files())
+    assert newest_checkpoint(tmp_path) == 100_000_000
+
+
+@pytest.mark.parametrize("damage", [torn, flipped])
+def test_a_damaged_file_gives_way_to_the_one_before(
+    damage: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoints = Checkpoints(tmp_path, "a1")
     for step in (1, 2, 3):
         checkpoints.save({"step": step, "weights": torch.zeros(1000)})
-    content = checkpoints.last.read_bytes()
-    checkpoints.last.write_bytes(content[: len(content) // 2])
-    loaded = checkpoints.load()
+    newest = checkpoints.files()[0]
+    damage(newest)
+    again = Checkpoints(tmp_path, "a1")
+    loaded = again.load()
     assert loaded is not None
     assert loaded["step"] == 2
-    assert str(checkpoints.last) in capsys.readouterr().err
+    assert f"damaged checkpoint {newest}" in capsys.readouterr().err
+    # what is written now replaces the damaged one, not the whole one
+    again.save({"step": 3})
+    assert newest not in again.files()
+    assert [int(path.name[11:19]) for path in again.files()] == [3, 2]
 
 
-def test_a_crash_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
+def test_two_damaged_files_are_told_and_never_silently_ignored(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, "a1")
+    for step in (1, 2):
+        checkpoints.save({"step": step, "weights": torch.zeros(1000)})
+    for path, damage in zip(checkpoints.files(), (torn, flipped), strict=True):
+        damage(path)
+    with pytest.raises(UserError, match=r"no checkpoint can be read; delete (.*\n.*00000002-.*\n.*00000001-.*)"):
+        Checkpoints(tmp_path, "a1").load()
+
+
+def test_what_cannot_be_stored_leaves_the_last_one(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, "a1")
     checkpoints.save({"step": 1})
-    checkpoints.last.rename(checkpoints.previous)
-    assert checkpoints.load() == {"step": 1}
-
-
-def test_a_failed_write_keeps_the_last_one(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, "a1")
-    checkpoints.save({"step": 1})
+    before = list(tmp_path.iterdir())
     with pytest.raises(Exception, match="pickle"):
         checkpoints.save({"step": 2, "unstorable": lambda: None})
     assert checkpoints.load() == {"step": 1}
-    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
+    assert list(tmp_path.iterdir()) == before
 
 
-def test_unreadable_files_are_told_and_never_silently_ignored(tmp_path: Path) -> None:
+@pytest.mark.parametrize("room", [0, 1000, 300_000])
+def test_a_full_disk_is_told_and_leaves_the_last_one(room: int, tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, "a1")
-    checkpoints.last.write_bytes(b"not a checkpoint")
-    with pytest.raises(UserError, match=r"no checkpoint can be read.*\n.*last\.ckpt"):
-        checkpoints.load()
+    checkpoints.save({"step": 1})
+    before = list(tmp_path.iterdir())
+    words = (
+        rf"step 2, which needs [\d.]+ MB, .* {tmp_path}: File too large; .* free .*last whole one is of step 1\. Make"
+    )
+    with full_disk(room), pytest.raises(UserError, match=words):
+        checkpoints.save({"step": 2, "weights": torch.zeros(100_000), "more": torch.zeros(100_000)})
+    assert checkpoints.load() == {"step": 1}
+    assert list(tmp_path.iterdir()) == before
 
 
 def test_the_state_of_other_settings_is_refused(tmp_path: Path) -> None:

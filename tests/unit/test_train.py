@@ -20,6 +20,7 @@ import torch
 from tests.videos import make_folder
 
 from ssar.config import canonical, parse_run
+from ssar.engine.checkpoint import Checkpoints
 from ssar.engine.train import train
 from ssar.engine.weights import load_predictor
 from ssar.errors import UserError
@@ -165,7 +166,7 @@ def test_what_a_run_leaves_behind(finished: Path) -> None:
     assert facts["peak_memory_bytes"]["host"] > 1e7
     assert len(facts["split"]["sha256"]) == 64
     state = finished.parent / "state"
-    assert [path.name for path in state.iterdir()] == ["tensorboard"]
+    assert sorted(path.name for path in state.iterdir()) == ["attempt.json", "lock", "tensorboard"]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def test_a_stopped_run_continues_to_the_very_same_weights(
 ) -> None:
     undisturbed = run_here(videos, tmp_path / "undisturbed", **changes) if changes else finished
     process = started(CONFIG | changes, RUNTIME)
-    while not (tmp_path / "state" / "previous.ckpt").exists():
+    while len(list((tmp_path / "state").glob("checkpoint-*.ckpt"))) < 2:
         assert process.poll() is None, "it ended before its second checkpoint"
         time.sleep(0.01)
     time.sleep(random.uniform(0, 0.2))
@@ -221,8 +222,7 @@ def test_two_processes_do_what_one_does_in_two_rounds(
 
 
 def test_the_state_of_another_run_is_refused(videos: Path, tmp_path: Path) -> None:
-    (tmp_path / "state").mkdir()
-    torch.save({"identity": "another"}, tmp_path / "state" / "last.ckpt")
+    Checkpoints(tmp_path / "state", "another").save({"step": 1})
     with pytest.raises(UserError, match="other settings"):
         run_here(videos, tmp_path)
 

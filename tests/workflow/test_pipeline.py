@@ -32,7 +32,7 @@ def test_end_to_end(finished: Workspace):
     metrics = [json.loads(file.read_text()) for file in finished.folder.glob("out/runs/*/2x1-16-logits/metrics.json")]
     assert {entry["n"] for entry in metrics} == {4}
     assert all(0 <= entry["top1"] <= 100 for entry in metrics)
-    assert not list(finished.folder.glob("out/state/*/last.ckpt"))  # nothing to resume
+    assert not list(finished.folder.glob("out/state/*/checkpoint-*.ckpt"))  # nothing to resume
 
 
 def test_a_second_call_does_nothing(finished: Workspace):
@@ -76,7 +76,7 @@ def test_a_killed_run_continues_to_the_same_weights(tmp_path: Path, finished: Wo
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 240
-    while not list(space.folder.glob("out/state/*/last.ckpt")):
+    while not list(space.folder.glob("out/state/*/checkpoint-*.ckpt")):
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
@@ -39,10 +40,11 @@ class Interrupt:
         self.received = self.received or number
 
 
-def leave(number: int, requeue: bool) -> NoReturn:
+def leave(number: int, requeue: bool, together: Callable[[], None] = lambda: None) -> NoReturn:
     """Exit with 128 + the signal's number, after asking SLURM for a new turn if that is what the signal meant.
 
-    `requeue`: whether this process speaks for the job (one of several does).
+    `requeue`: whether this process speaks for the job (one of several does). `together`: waits for the other processes;
+    a launcher ends those that are left when one has gone, so nobody goes before the job is requeued.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if number == signal.SIGURG and job and requeue:
@@ -50,4 +52,5 @@ def leave(number: int, requeue: bool) -> NoReturn:
         answer = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
         if answer.returncode:
             note(f"scontrol requeue {job} failed: {answer.stderr.strip()}")
+    together()
     raise SystemExit(128 + number)

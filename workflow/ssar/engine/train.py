@@ -26,8 +26,8 @@ from ssar.data.reader import backend_name
 from ssar.data.split import Split, read_split
 from ssar.data.tg_store import TGStore
 from ssar.engine import provenance
-from ssar.engine.attempts import Claim
 from ssar.engine.agreement import agree
+from ssar.engine.attempts import Claim
 from ssar.engine.averaging import precise_bn
 from ssar.engine.checkpoint import Checkpoints
 from ssar.engine.devices import launched

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ssar.config import Modality, RunConfig, canonical, parse_run
+from ssar.engine import serial
 from ssar.errors import UserError
 from ssar.files import atomic
 from ssar.methods import method_class
@@ -23,7 +24,7 @@ def save_model(path: Path, config: RunConfig, classes: Sequence[str], method: nn
         "classes": list(classes),
     }
     with atomic(path) as temporary:
-        torch.save(content, temporary)
+        serial.save(content, temporary)
 
 
 def load_predictor(path: str | Path, other: Modality | None = None) -> tuple[RunConfig, list[str], nn.Module]:

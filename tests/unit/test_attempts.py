@@ -1,0 +1,261 @@
+"""Attempts at one run: the newest alone writes, the others leave; what each leaves behind for those who look."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ssar.engine import life
+from ssar.engine.attempts import TOKEN, Claim, Superseded
+from ssar.engine.checkpoint import Checkpoints
+from ssar.engine.life import Life
+from ssar.engine.outputs import finished
+from ssar.engine.state import SILENCE, Attempt, Failure, Progress, newest_checkpoint
+from ssar.errors import UserError
+from ssar.files import write_text
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def finish(claim: Claim, out: Path) -> None:
+    with finished(out, claim, Checkpoints(claim.folder, "a1", claim.hold)) as place:
+        for name in ("model.pt", "curves.csv", "run.json"):
+            write_text(place(name), f"{name} of attempt {claim.attempt.attempt}")
+
+
+def failing(claim: Claim, out: Path) -> None:
+    with Life(claim):
+        raise ValueError("of the older attempt")
+
+
+def beating(claim: Claim, out: Path) -> None:
+    with Life(claim) as alive:
+        for step in range(1000):
+            alive.advance(step)
+            time.sleep(0.01)
+    raise AssertionError("it did not notice")
+
+
+def checkpointing(claim: Claim, out: Path) -> None:
+    Checkpoints(claim.folder, "a1", claim.hold).save({"step": 7})
+
+
+@pytest.mark.parametrize("writing", [checkpointing, finish, failing, beating])
+def test_an_older_attempt_leaves_everything_as_it_is(
+    writing: Callable[[Claim, Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(life, "HEARTBEAT", 0.05)
+    first = Claim.take(tmp_path / "state")
+    Checkpoints(first.folder, "a1", first.hold).save({"step": 1})
+    second = Claim.take(tmp_path / "state")
+    assert [first.attempt.attempt, second.attempt.attempt] == [1, 2]
+    Checkpoints(second.folder, "a1", second.hold).save({"step": 2})
+    before = contents(tmp_path)
+    expected = ValueError if writing is failing else Superseded
+    with pytest.raises(expected, match=r"older attempt|superseded by attempt 2"):
+        writing(first, tmp_path / "out")
+    assert contents(tmp_path) == before
+    finish(second, tmp_path / "out")
+    assert {name: text for name, text in contents(tmp_path / "out").items() if b"attempt 2" not in text} == {}
+    assert sorted(contents(tmp_path / "state")) == ["attempt.json", "lock"]
+
+
+def works(folder: Path, name: str) -> Iterator[None]:
+    """What an attempt does, step by step, until it finds that it was superseded; its files carry its name."""
+    claim = Claim.take(folder / "state")
+    yield
+    checkpoints = Checkpoints(claim.folder, "a1", claim.hold)
+    for step in (1, 2):
+        checkpoints.save({"step": step, "attempt": name})
+        yield
+    with finished(folder / "out", claim, checkpoints) as place:
+        for file in ("model.pt", "curves.csv", "run.json"):
+            write_text(place(file), name)
+            yield
+    yield
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_attempts_that_interleave_never_mix_their_outputs(number: int, tmp_path: Path) -> None:
+    """Three attempts take turns at random: in the end all files are of the one that began last."""
+    dice = random.Random(number)
+    working = {name: works(tmp_path, name) for name in "ABC"}
+    begun: dict[str, None] = {}
+    while working:
+        name = dice.choice(sorted(working))
+        begun[name] = None
+        try:
+            next(working[name])
+        except (Superseded, StopIteration):
+            del working[name]
+    last = list(begun)[-1].encode()
+    assert contents(tmp_path / "out") == {"model.pt": last, "curves.csv": last, "run.json": last}
+    assert sorted(contents(tmp_path / "state")) == ["attempt.json", "lock"]
+
+
+def test_attempts_at_the_same_time_get_different_numbers(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        claims = list(pool.map(lambda _: Claim.take(tmp_path), range(24)))
+    assert sorted(claim.attempt.attempt for claim in claims) == list(range(1, 25))
+
+
+def test_a_process_of_an_older_launcher_leaves_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Claim.given(tmp_path) is None
+    first = Claim.take(tmp_path)
+    monkeypatch.setenv(TOKEN, first.attempt.token)
+    given = Claim.given(tmp_path)
+    assert given is not None
+    assert given.attempt == first.attempt
+    Claim.take(tmp_path)
+    with pytest.raises(Superseded, match="attempt 2"):
+        Claim.given(tmp_path)
+
+
+def test_a_run_whose_state_was_removed_is_left_alone(tmp_path: Path) -> None:
+    claim = Claim.take(tmp_path / "state")
+    for path in (tmp_path / "state").iterdir():
+        path.unlink()
+    with pytest.raises(Superseded):
+        claim.check()
+    (tmp_path / "state" / "lock").unlink()
+    (tmp_path / "state").rmdir()
+    with pytest.raises(Superseded, match="is gone"):
+        claim.check()
+    assert not (tmp_path / "state").exists()
+
+
+def test_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "HEARTBEAT", 0.02)
+    claim = Claim.take(tmp_path)
+    starting = Progress.read(tmp_path)
+    assert starting is not None
+    assert (starting.phase, starting.step, starting.checkpoint) == ("starting", 0, None)
+    Checkpoints(tmp_path, "a1", claim.hold).save({"step": 4})
+    with Life(claim) as alive:
+        alive.begin(4, 104, 8)
+        for step in range(5, 26):
+            alive.advance(step)
+            time.sleep(0.01)
+        seen = Progress.read(tmp_path)
+        assert seen is not None
+        assert seen.phase == "training"
+        assert 5 < seen.step <= 25
+        assert (seen.attempt, seen.steps, seen.checkpoint) == (1, 104, 4)
+        # 100 steps of 8 clips in a second at most; the time left is that of the steps left at this speed
+        assert seen.clips_per_second is not None
+        assert seen.seconds_left is not None
+        assert 0 < seen.clips_per_second <= 801
+        assert seen.seconds_left == pytest.approx((104 - seen.step) * 8 / seen.clips_per_second, rel=0.1)
+        assert seen.alive()
+        assert not seen.alive(seen.updated + SILENCE)
+
+
+def test_the_first_reason_stands_and_others_follow_from_it(tmp_path: Path) -> None:
+    claim = Claim.take(tmp_path)
+    alive = Life(claim)
+    alive.begin(12, 20, 1)
+    with pytest.raises(UserError), alive:
+        raise UserError("step 12 is not finite\n  - term 'labelled'")
+    with pytest.raises(RuntimeError), Life(claim, speaks=False):
+        raise RuntimeError("the other process has gone")
+    failure = Failure.read(tmp_path)
+    assert failure is not None
+    assert (failure.reason, failure.step, failure.attempt) == ("step 12 is not finite\n  - term 'labelled'", 12, 1)
+    assert Progress.read(tmp_path) is None
+    Claim.take(tmp_path)
+    assert Failure.read(tmp_path) is None
+
+
+def test_an_exception_is_told_with_its_place_in_the_package(tmp_path: Path) -> None:
+    claim = Claim.take(tmp_path)
+    with pytest.raises(TypeError), Life(claim):
+        Checkpoints(3, "a1")  # type: ignore[arg-type]
+    failure = Failure.read(tmp_path)
+    assert failure is not None
+    assert failure.reason.startswith("TypeError: ")
+    assert "(ssar/engine/checkpoint.py:" in failure.reason
+    assert failure.reason.endswith(" in __init__)")
+
+
+@pytest.mark.parametrize("asked", [SystemExit(143), KeyboardInterrupt()])
+def test_a_request_to_stop_is_no_failure(asked: BaseException, tmp_path: Path) -> None:
+    claim = Claim.take(tmp_path)
+    with pytest.raises(type(asked)), Life(claim):
+        raise asked
+    assert Failure.read(tmp_path) is None
+    assert Progress.read(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("silent", "told"),
+    [(SILENCE + 1, "attempt 1 (elsewhere, job 4711) ended without a word"), (3, "was killed a moment ago, or still")],
+)
+def test_the_next_attempt_tells_of_one_that_vanished(
+    silent: float, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Attempt(1, "token", host="elsewhere", job="4711").write(tmp_path)
+    Progress(1, "training", 77, 400, updated=time.time() - silent).write(tmp_path)
+    (tmp_path / ".checkpoint-abcdefgh.ckpt").write_bytes(b"half of one")
+    Claim.take(tmp_path)
+    said = capsys.readouterr().err
+    assert told in said
+    assert "at step 77" in said
+    assert not (tmp_path / ".checkpoint-abcdefgh.ckpt").exists()
+
+
+def test_the_log_of_all_attempts_tells_where_each_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    Claim.take(tmp_path)
+    assert re.search(r"-+ attempt 1 \(\S+, job 4711\) -+\n", capsys.readouterr().err)
+
+
+def test_an_attempt_after_one_that_was_stopped_or_finished_has_nothing_to_tell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Claim.take(tmp_path / "state").interrupted()
+    finish(Claim.take(tmp_path / "state"), tmp_path / "out")
+    Claim.take(tmp_path / "state")
+    assert [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines() if "-----" not in line] == []
+
+
+@pytest.mark.parametrize("text", ["", '{"attempt": 1', "[]", '{"attempt": 1}', '{"attempt": "x", "token": 3}'])
+def test_a_torn_or_foreign_file_counts_for_none(text: str, tmp_path: Path) -> None:
+    for kind in (Attempt, Progress, Failure):
+        (tmp_path / kind.FILE).write_text(text)
+        assert kind.read(tmp_path) is None
+    assert newest_checkpoint(tmp_path) is None
+    Claim.take(tmp_path)
+    content = json.loads((tmp_path / "attempt.json").read_text())
+    content["attempt"] = "many"
+    (tmp_path / "attempt.json").write_text(json.dumps(content))
+    assert Attempt.read(tmp_path) is None
+
+
+def test_outputs_that_do_not_fit_appear_not_at_all(tmp_path: Path) -> None:
+    claim = Claim.take(tmp_path / "state")
+    checkpoints = Checkpoints(claim.folder, "a1", claim.hold)
+    checkpoints.save({"step": 3})
+
+    def write() -> None:
+        with finished(tmp_path / "out", claim, checkpoints) as place:
+            write_text(place("model.pt"), "weights")
+            with open("/dev/full", "w", buffering=1) as full:
+                full.write("curves\n")
+
+    with pytest.raises(UserError, match=r"outputs could not be written to .*: No space left.*checkpoint is of step 3"):
+        write()
+    assert contents(tmp_path / "out") == {}
+    assert checkpoints.load() == {"step": 3}

@@ -1,0 +1,300 @@
+"""Starting the processes of a run and watching them: one for each device. Free of torch.
+
+The command that Snakemake gives becomes a launcher, which starts the same command once for each device ("ranks"): by
+itself for one device, by torchrun on one node, by srun on several. It outlives them, so that it can tell how they ended
+even where they were killed, and its last line is the reason.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any, Literal
+
+import psutil
+
+from ssar.engine.attempts import TOKEN, Claim, Superseded
+from ssar.engine.interrupt import WATCHED
+from ssar.engine.life import Life
+from ssar.engine.state import Failure, Progress
+from ssar.errors import UserError
+from ssar.runtime import Runtime
+
+Starter = Literal["alone", "torchrun", "srun"]
+
+MARK = "SSAR_LAUNCHED"
+"""Environment variable that tells a rank who has started it."""
+
+GRACE = 5
+"""Seconds that torchrun gives to ranks whose comrade has died, before it kills them."""
+
+REPEAT = 2.0
+"""Seconds after which SIGURG is passed on once more: a process that has only just started ignores it."""
+
+PR_SET_PDEATHSIG = 1
+
+
+def launched_by() -> Starter | None:
+    """Who has started this process as one of a run's ranks; None for the command that a user or Snakemake gave."""
+    match os.environ.get(MARK):
+        case "alone" | "torchrun" | "srun" as starter:
+            return starter
+        case _:
+            return "torchrun" if "TORCHELASTIC_RUN_ID" in os.environ else None
+
+
+@dataclass(frozen=True)
+class End:
+    """How the ranks ended: `status` is that of the first to fail, negative where a signal killed it."""
+
+    status: int
+    rank: str | None = None
+    """Which one that was, where there are several."""
+
+    def stopped(self, received: int) -> int | None:
+        """The signal by which the ranks were asked to stop, if that is why they ended."""
+        number = -self.status if self.status < 0 else self.status - 128
+        if number in (*WATCHED, signal.SIGINT):
+            return number
+        # who asks to stop kills what does not
+        return received if received and self.status < 0 else None
+
+    def reason(self) -> str:
+        """What can be said from outside."""
+        who = "the training process" if self.rank is None else f"rank {self.rank}"
+        if self.status >= 0:
+            return f"{who} ended with exit status {self.status} and gave no reason; the lines above may tell more"
+        number = -self.status
+        cause = "out of memory?" if number == signal.SIGKILL else "a crash in native code?"
+        return f"{who} was killed by signal {number} ({_name(number)}): {cause} The lines above may tell more"
+
+
+def train(runtime: Runtime, state: Path, words: Sequence[str]) -> int:
+    """Run a training's ranks to their end; returns the exit status.
+
+    `words`: the command line that each of them gets, from the script on. Takes the next attempt at the run whose state
+    is in the folder `state`; a failure that the ranks could not tell is noted there.
+    """
+    claim = Claim.take(state)
+    with Life(claim, speaks=False):
+        ranks = start(runtime, words, {TOKEN: claim.attempt.token})
+    end = ranks.wait()
+    if end.status == 0:
+        return 0
+    number = end.stopped(ranks.received)
+    try:
+        claim.check()
+    except Superseded as error:
+        return _last(f"{error}", 1)
+    if number is not None:
+        with suppress(Superseded):
+            claim.interrupted()
+        return 128 + number
+    known = Failure.read(state)
+    # what a rank that was killed leaves others to complain about is not the reason
+    if known is None or end.status < 0:
+        claim.fail(end.reason(), known.step if known else _step(state), overrule=True)
+        return _last(end.reason(), 1)
+    return _last(known.reason, 1) if runtime.world > 1 else 1
+
+
+def run(runtime: Runtime, words: Sequence[str]) -> int:
+    """Run the ranks of anything else to their end; returns the exit status."""
+    ranks = start(runtime, words, {})
+    end = ranks.wait()
+    if end.status == 0:
+        return 0
+    number = end.stopped(ranks.received)
+    if number is not None:
+        return 128 + number
+    return _last(end.reason(), 1) if end.status < 0 else 1
+
+
+@contextmanager
+def rank(starter: Starter, state: Path) -> Iterator[None]:
+    """The life of one of a training's ranks: it does not outlive its launcher, and notes why it fails."""
+    if starter == "alone":
+        end_with_parent(signal.SIGTERM)
+    with Life(Claim.given(state), speaks=False):
+        yield
+    # what there is to save is saved
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def end_with_parent(number: int) -> None:
+    """Let the kernel send this process a signal when the one that started it has died. On Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
+def start(runtime: Runtime, words: Sequence[str], variables: dict[str, str]) -> Ranks:
+    """Start a process for each device. Raises UserError for several nodes outside SLURM."""
+    if runtime.nodes > 1:
+        if "SLURM_JOB_ID" not in os.environ:
+            raise UserError(
+                f"runtime.nodes is {runtime.nodes}, and several nodes need a SLURM job: give the target to "
+                "`snakemake --profile slurm`, or set runtime.nodes to 1"
+            )
+        return Srun(runtime, words, variables)
+    return Torchrun(runtime, words, variables) if runtime.devices > 1 else Ranks(runtime, words, variables)
+
+
+class Ranks:
+    """A single rank, and the base of several. SIGTERM and SIGURG are passed on."""
+
+    starter: Starter = "alone"
+
+    def __init__(self, runtime: Runtime, words: Sequence[str], variables: dict[str, str]) -> None:
+        self.received = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        self._before: dict[int, Any] = {number: signal.signal(number, self._note) for number in WATCHED}
+        # Ctrl-C reaches the whole group, and the ranks answer
+        self._before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda number, frame: None)
+        environment = os.environ | {MARK: self.starter} | variables
+        self.process = self.popen(runtime, list(words), environment)
+        if self.received:
+            self.send(self.received)
+
+    def popen(self, runtime: Runtime, words: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        """Start them."""
+        return subprocess.Popen([sys.executable, *words], env=environment)
+
+    def send(self, number: int) -> None:
+        """Pass a signal on to the ranks. Those that it reached already do not mind."""
+        if self.process is not None:
+            self.process.send_signal(number)
+
+    def end(self, status: int) -> End:
+        """How they ended, from the exit status of the started process."""
+        return End(status)
+
+    def wait(self) -> End:
+        """Wait until all have ended."""
+        assert self.process is not None
+        while True:
+            try:
+                status = self.process.wait(REPEAT)
+                break
+            except subprocess.TimeoutExpired:
+                if self.received == signal.SIGURG:
+                    self.send(self.received)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        return self.end(status)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = self.received or number
+        self.send(number)
+
+
+class Torchrun(Ranks):
+    """Ranks on this node."""
+
+    starter = "torchrun"
+
+    def popen(self, runtime: Runtime, words: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        package = str(Path(__file__).resolve().parents[1])
+        program = f"import sys; sys.path.insert(0, {package!r}); from ssar.elastic import main; main()"
+        reading, writing = os.pipe()
+        self._report = reading
+        options = ["--standalone", f"--nproc-per-node={runtime.devices}"]
+        environment |= {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE)}
+        command = [sys.executable, "-c", program, str(writing), *options, *words]
+        try:
+            return subprocess.Popen(command, env=environment, pass_fds=[writing])
+        finally:
+            os.close(writing)
+
+    def send(self, number: int) -> None:
+        # not to torchrun, which would end them after a fixed time
+        if self.process is not None:
+            with suppress(psutil.NoSuchProcess):
+                for rank in psutil.Process(self.process.pid).children():
+                    with suppress(psutil.NoSuchProcess):
+                        rank.send_signal(number)
+
+    def end(self, status: int) -> End:
+        with os.fdopen(self._report) as report:
+            text = report.read()
+        if not text:
+            return End(status)
+        first = json.loads(text)
+        return End(first["status"], str(first["rank"]))
+
+
+class Srun(Ranks):
+    """Ranks on the nodes of a SLURM job."""
+
+    starter = "srun"
+
+    TOLD = re.compile(rb"srun: error: (\S+): tasks? (\S+): (?:Exited with exit code (\d+)|(.+))")
+    """srun's line on a task that failed; the first is the cause, the others were killed for it."""
+
+    def popen(self, runtime: Runtime, words: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        options = [f"--nodes={runtime.nodes}", f"--ntasks={runtime.world}", f"--ntasks-per-node={runtime.devices}"]
+        # srun no longer takes it over from the job
+        if cpus := os.environ.get("SLURM_CPUS_PER_TASK"):
+            options.append(f"--cpus-per-task={cpus}")
+        # this is the first node of the job, where rank 0 is, too
+        environment.setdefault("MASTER_ADDR", os.uname().nodename)
+        command = ["srun", *options, "--kill-on-bad-exit=1", "--export=ALL", sys.executable, *words]
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+        self._told: re.Match[bytes] | None = None
+        assert process.stderr is not None
+        self._reader = threading.Thread(target=self._read, args=(process.stderr,), daemon=True)
+        self._reader.start()
+        return process
+
+    def _read(self, lines: IO[bytes]) -> None:
+        for line in lines:
+            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.flush()
+            self._told = self._told or self.TOLD.search(line)
+
+    def send(self, number: int) -> None:
+        # srun itself would kill its tasks on SIGTERM
+        subprocess.run(["scancel", f"--signal={number}", os.environ["SLURM_JOB_ID"]], check=False)
+
+    def end(self, status: int) -> End:
+        self._reader.join()
+        return End(status) if self._told is None else self.told(self._told)
+
+    @staticmethod
+    def told(line: re.Match[bytes]) -> End:
+        """What a line that `TOLD` has found says."""
+        node, rank, exited, killed = (part.decode() if part else "" for part in line.groups())
+        who = f"{rank} on {node}"
+        if exited:
+            return End(int(exited), who)
+        numbers = {signal.strsignal(number): number for number in signal.valid_signals()}
+        # "Killed", "Segmentation fault (core dumped)", "Out Of Memory", which is a SIGKILL
+        return End(-int(numbers.get(killed.split(" (")[0].strip(), signal.SIGKILL)), who)
+
+
+def _step(state: Path) -> int | None:
+    progress = Progress.read(state)
+    return progress.step if progress else None
+
+
+def _last(text: str, status: int) -> int:
+    """Say the last line of the log."""
+    print(f"ssar: {text}", file=sys.stderr, flush=True)
+    return status
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "real-time signal"
