@@ -243,9 +243,9 @@ class Srun(Ranks):
 
     def popen(self, runtime: Runtime, words: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         options = [f"--nodes={runtime.nodes}", f"--ntasks={runtime.world}", f"--ntasks-per-node={runtime.devices}"]
-        # srun no longer takes it over from the job
-        if cpus := os.environ.get("SLURM_CPUS_PER_TASK"):
-            options.append(f"--cpus-per-task={cpus}")
+        # srun does not take it over from the job, and would bind each rank to one core
+        if runtime.threads:
+            options.append(f"--cpus-per-task={runtime.threads}")
         # this is the first node of the job, where rank 0 is, too
         environment.setdefault("MASTER_ADDR", os.uname().nodename)
         command = ["srun", *options, "--kill-on-bad-exit=1", "--export=ALL", sys.executable, *words]

@@ -92,8 +92,8 @@ class Project(Closed):
     runtime: Runtime = option(Runtime(), about="devices, decoding processes and checkpoints")
     devices: dict[str, Devices] = option(
         {},
-        about="devices of some trainings instead of those in `runtime`, by the same names as in `overrides`; a training "
-        "takes as many of them as divide its shares",
+        about="devices of some trainings instead of those in `runtime`, by the same names as in `overrides`; a "
+        "training takes as many of them as divide its shares",
     )
     cost: CostOptions = option(CostOptions(), about="the forecast of what the targets cost")
     resources: Resources = option(Resources(), about="threads, memory, time and GPUs of the jobs")

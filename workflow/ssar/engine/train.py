@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,7 @@ class Feed:
     ) -> None:
         self.config, self.split, self.root, self.store, self.runtime = config, split, root, store, runtime
         self.unlabelled_root = unlabelled_root
-        self.devices, self.rank = fabric.world_size, fabric.global_rank
+        self.fabric, self.devices, self.rank = fabric, fabric.world_size, fabric.global_rank
         self.pin = fabric.device.type == "cuda"
         self.augmenter = Augmenter(config.augment, fabric.device, config.seed)
 
@@ -101,7 +101,7 @@ class Feed:
         return {name: [video.path for video in videos] for name, videos in lists.items()}
 
     def precise_bn_clips(
-        self, modality: Modality, plan: Plan, interrupt: Interrupt, requeue: bool
+        self, modality: Modality, plan: Plan, interrupt: Interrupt, life: Life
     ) -> Iterator[list[Tensor]]:
         """Training videos as a network sees test videos in its modality: centre crop, no augmentation.
 
@@ -124,9 +124,17 @@ class Feed:
         passes = count * plan.accumulation // plan.at_once
         together = (list(itertools.islice(batches, plan.at_once)) for _ in range(passes))
         for raws in track(together, passes, "precise batch normalisation") if self.rank == 0 else together:
-            if interrupt.received:
-                leave(interrupt.received, requeue)
+            life.check()
+            if asked := self._asked(interrupt.received):
+                leave(asked, self.rank == 0, self.fabric.barrier)
             yield [self._as_tested(raw, modality, weak) for raw in raws]
+
+    def _asked(self, received: int) -> int:
+        """The signal by which any process was asked to stop; 0: none was. Collective."""
+        if self.devices == 1:
+            return received
+        found = self.fabric.all_reduce(torch.tensor(float(received), device=self.fabric.device), reduce_op="max")
+        return int(cast(Tensor, found))
 
     def _as_tested(self, raw: RawBatch, modality: Modality, weak: WeakAugment) -> Tensor:
         videos = getattr(raw, MODALITIES[modality])
@@ -205,7 +213,7 @@ def train(
             tested |= {modality: getattr(method, name) for modality, name in method.others.items()}
             with fabric.autocast():
                 for modality, network in tested.items():
-                    clips = feed.precise_bn_clips(modality, total, interrupt, fabric.is_global_zero)
+                    clips = feed.precise_bn_clips(modality, total, interrupt, life)
                     precise_bn(network, clips, ShareState(fabric.device), exchanging(config))
         curves.close()
         life.phase = "writing"
