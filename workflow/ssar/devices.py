@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterator
 
 from ssar.config import RunConfig
@@ -16,8 +17,8 @@ from ssar.runtime import Runtime
 def runtimes(grid: Grid) -> dict[str, Runtime]:
     """The Runtime of each run, by its id.
 
-    The scopes of the key `devices` count in the order `all`, method, variant, `paper/variant`; the later wins. A run that
-    several variants share gets the largest number of devices that one of them wants; none gets more than can divide the
+    The scopes of the key `devices` count in the order `all`, method, variant, `paper/variant`; the later wins. A run
+    that several variants share gets the largest number of devices that one of them wants; none gets more than can divide the
     shares of a step among them. Raises UserError for a scope that names nothing.
     """
     problems = list(_problems(grid))
@@ -41,7 +42,7 @@ def fitting(runtime: Runtime, config: RunConfig) -> Runtime:
     """The Runtime with as many of its devices as can divide the shares of the run's steps; of equals, on fewer nodes."""
     if divides(config, runtime.world):
         return runtime
-    choices = [(nodes, devices) for nodes in range(1, runtime.nodes + 1) for devices in range(1, runtime.devices + 1)]
+    choices = itertools.product(range(1, runtime.nodes + 1), range(1, runtime.devices + 1))
     possible = [(nodes, devices) for nodes, devices in choices if divides(config, nodes * devices)]
     nodes, devices = max(possible, key=lambda pair: (pair[0] * pair[1], -pair[0]))
     return runtime.model_copy(update={"nodes": nodes, "devices": devices})

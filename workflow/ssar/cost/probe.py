@@ -435,7 +435,14 @@ class _Bench:
         # small networks take less time for each of many clips than for one alone, so a factor of ten is no reason
         share = min(1.0, 10 * budget / (STEPS * step)) if step > 0 else 1.0
         fewer = {stream: max(1, int(count * share)) for stream, count in batch.items()} if share < 1 else batch
-        update = {**fewer, "global_labelled": None, "exchange": None, "epochs": None, "steps": 1, "supervised_warmup_epochs": 0.0}
+        update = {
+            **fewer,
+            "global_labelled": None,
+            "exchange": None,
+            "epochs": None,
+            "steps": 1,
+            "supervised_warmup_epochs": 0.0,
+        }
         return config.model_copy(update={"train": train.model_copy(update=update)}), fewer == batch
 
     def _free(self) -> None:

@@ -161,9 +161,7 @@ class Loop:
             plan, devices = self.plan, self.fabric.world_size
             ways = ["take more devices"] if plan.accumulation > 1 else []
             if plan.at_once > 1:
-                ways.append(
-                    f"set train.exchange to less than {plan.at_once * devices} shares (not the paper's setting)"
-                )
+                ways.append(f"set train.exchange to less than {plan.at_once * devices} shares (not as the paper)")
             ways += ["set a lower train.labelled and train.unlabelled", "choose precision bf16-mixed"]
             raise UserError(
                 f"{self.fabric.device} ran out of memory in step {self.step + 1}, with {plan.at_once} share(s) at once; "

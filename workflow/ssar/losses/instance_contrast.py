@@ -14,7 +14,8 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """NT-Xent of SimCLR (Eq. 1 there), mean over all 2B embeddings, a scalar; gradient flows to both views.
 
     Row i of `first` and of `second`, both (B, D) and of length one, are two views of one clip: the positive pair. The
-    negatives of an embedding are all others of both views, of all shares of the step; each share computes the same loss.
+    negatives of an embedding are all others of both views, of all shares of the step; each share computes the same
+    loss.
     """
     # inside autocast the similarities would be multiplied in 16 bits
     with torch.autocast(first.device.type, enabled=False):

@@ -33,7 +33,8 @@ def invariant_pairs(z: Tensor) -> Pairs:
     """The pairs of Eq. 1: z (B, n, D) are the embeddings of n clips of each video.
 
     A query z_t1^i for each ordered pair of timestamps t1 != t2, P = n (n - 1). Its positive is z_t2^i; its negatives
-    are z_t1^j and z_t2^j of all other videos j, of all shares of the step, N = 2 (B - 1). Each share has the pairs of all.
+    are z_t1^j and z_t2^j of all other videos j, of all shares of the step, N = 2 (B - 1). Each share has the
+    pairs of all.
     """
     # inside autocast the similarities would be multiplied in 16 bits
     with torch.autocast(z.device.type, enabled=False):
