@@ -177,7 +177,7 @@ def test_too_little_memory_is_told_with_what_takes_less(looped: Callable[..., Lo
             raise torch.OutOfMemoryError("tried to allocate 2 GiB")
 
     config = settings(train={"steps": 4, "labelled": 2, "global_labelled": 6, "batch_norm": "step"})
-    with pytest.raises(UserError, match=r"in step 1, with 3 share.*train.exchange to less than 3 shares"):
+    with pytest.raises(UserError, match=r"in step 1 with 3 share.*train.exchange below 3"):
         looped(config, made_up(4, 2), method=Greedy(config))
 
 

@@ -18,8 +18,8 @@ def runtimes(grid: Grid) -> dict[str, Runtime]:
     """The Runtime of each run, by its id.
 
     The scopes of the key `devices` count in the order `all`, method, variant, `paper/variant`; the later wins. A run
-    that several variants share gets the largest number of devices that one of them wants; none gets more than can divide the
-    shares of a step among them. Raises UserError for a scope that names nothing.
+    that several variants share gets the largest number of devices that one of them wants; none gets more than divide
+    the shares of a step among them. Raises UserError for a scope that names nothing.
     """
     problems = list(_problems(grid))
     if problems:
@@ -39,7 +39,7 @@ def runtimes(grid: Grid) -> dict[str, Runtime]:
 
 
 def fitting(runtime: Runtime, config: RunConfig) -> Runtime:
-    """The Runtime with as many of its devices as can divide the shares of the run's steps; of equals, on fewer nodes."""
+    """The Runtime with as many of its devices as divide the shares of the run's steps; of equals, on fewer nodes."""
     if divides(config, runtime.world):
         return runtime
     choices = itertools.product(range(1, runtime.nodes + 1), range(1, runtime.devices + 1))

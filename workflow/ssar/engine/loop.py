@@ -158,13 +158,17 @@ class Loop:
         try:
             yield
         except torch.OutOfMemoryError as error:
-            plan, devices = self.plan, self.fabric.world_size
-            ways = ["take more devices"] if plan.accumulation > 1 else []
+            plan, ways = self.plan, []
             if plan.at_once > 1:
-                ways.append(f"set train.exchange to less than {plan.at_once * devices} shares (not as the paper)")
-            ways += ["set a lower train.labelled and train.unlabelled", "choose precision bf16-mixed"]
+                ways.append("take more devices")
+                ways.append(
+                    f"set train.exchange below {plan.at_once * self.fabric.world_size} (not as the paper has it)"
+                )
+            if self.config.precision == "32-true":
+                ways.append("choose precision bf16-mixed")
+            ways.append("set a lower train.labelled and train.unlabelled")
             raise UserError(
-                f"{self.fabric.device} ran out of memory in step {self.step + 1}, with {plan.at_once} share(s) at once; "
+                f"{self.fabric.device} ran out of memory in step {self.step + 1} with {plan.at_once} share(s) at once: "
                 f"{'; '.join(ways)}\n{str(error).splitlines()[0]}"
             ) from error
 
