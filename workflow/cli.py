@@ -134,10 +134,17 @@ def train(args: argparse.Namespace) -> None:
     """Train one run; continues from its last checkpoint."""
     from ssar import launch
 
-    runtime, state = _runtime(args), Path(args.state)
+    runtime, state, out = _runtime(args), Path(args.state), Path(args.model).parent
+    upstream = dict(_role(text) for text in args.upstream)
+    unlabelled = (Path(args.unlabelled[0]), Path(args.unlabelled[1])) if args.unlabelled else None
     starter = launch.launched_by()
     if starter is None:
-        sys.exit(launch.train(runtime, state, sys.argv))
+        from ssar.config import canonical, parse_run
+        from ssar.engine.finished import Finished, inputs
+
+        files = inputs(Path(args.split), upstream, unlabelled)
+        kept = Finished.of(state, out, canonical(parse_run(args.config)), files)
+        sys.exit(launch.train(runtime, kept, sys.argv))
     with launch.rank(starter, state):
         from ssar.config import parse_run
         from ssar.engine.train import train as train_run
@@ -147,11 +154,11 @@ def train(args: argparse.Namespace) -> None:
             split_path=Path(args.split),
             video_root=Path(args.root),
             tg_store=Path(args.store) if args.store else None,
-            out_dir=Path(args.model).parent,
+            out_dir=out,
             state_dir=state,
             runtime=runtime,
-            upstream=dict(_role(text) for text in args.upstream),
-            unlabelled=(Path(args.unlabelled[0]), Path(args.unlabelled[1])) if args.unlabelled else None,
+            upstream=upstream,
+            unlabelled=unlabelled,
         )
 
 

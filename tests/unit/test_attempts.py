@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import pytest
 from ssar.engine import life
 from ssar.engine.attempts import TOKEN, Claim, Superseded
 from ssar.engine.checkpoint import Checkpoints
+from ssar.engine.finished import Finished, inputs
 from ssar.engine.life import Life
 from ssar.engine.outputs import finished
 from ssar.engine.state import SILENCE, Attempt, Failure, Progress, newest_checkpoint
@@ -26,8 +28,13 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def kept(claim: Claim, out: Path) -> Finished:
+    return Finished(claim.folder, out, "this training")
+
+
 def finish(claim: Claim, out: Path) -> None:
-    with finished(out, claim, Checkpoints(claim.folder, "a1", claim.hold)) as place:
+    checkpoints = Checkpoints(claim.folder, "a1", claim.hold)
+    with finished(claim, checkpoints, kept(claim, out), Life(claim)) as place:
         for name in ("model.pt", "curves.csv", "run.json"):
             write_text(place(name), f"{name} of attempt {claim.attempt.attempt}")
 
@@ -66,7 +73,8 @@ def test_an_older_attempt_leaves_everything_as_it_is(
     assert contents(tmp_path) == before
     finish(second, tmp_path / "out")
     assert {name: text for name, text in contents(tmp_path / "out").items() if b"attempt 2" not in text} == {}
-    assert sorted(contents(tmp_path / "state")) == ["attempt.json", "lock"]
+    second_names = [f"finished/{name}" for name in ("curves.csv", "model.pt", "record.json", "run.json")]
+    assert sorted(contents(tmp_path / "state")) == ["attempt.json", *second_names, "lock"]
 
 
 def works(folder: Path, name: str) -> Iterator[None]:
@@ -77,7 +85,7 @@ def works(folder: Path, name: str) -> Iterator[None]:
     for step in (1, 2):
         checkpoints.save({"step": step, "attempt": name})
         yield
-    with finished(folder / "out", claim, checkpoints) as place:
+    with finished(claim, checkpoints, kept(claim, folder / "out"), Life(claim)) as place:
         for file in ("model.pt", "curves.csv", "run.json"):
             write_text(place(file), name)
             yield
@@ -99,7 +107,8 @@ def test_attempts_that_interleave_never_mix_their_outputs(number: int, tmp_path:
             del working[name]
     last = list(begun)[-1].encode()
     assert contents(tmp_path / "out") == {"model.pt": last, "curves.csv": last, "run.json": last}
-    assert sorted(contents(tmp_path / "state")) == ["attempt.json", "lock"]
+    second_names = [f"finished/{name}" for name in ("curves.csv", "model.pt", "record.json", "run.json")]
+    assert sorted(contents(tmp_path / "state")) == ["attempt.json", *second_names, "lock"]
 
 
 def test_attempts_at_the_same_time_get_different_numbers(tmp_path: Path) -> None:
@@ -250,7 +259,7 @@ def test_outputs_that_do_not_fit_appear_not_at_all(tmp_path: Path) -> None:
     checkpoints.save({"step": 3})
 
     def write() -> None:
-        with finished(tmp_path / "out", claim, checkpoints) as place:
+        with finished(claim, checkpoints, kept(claim, tmp_path / "out"), Life(claim)) as place:
             write_text(place("model.pt"), "weights")
             with open("/dev/full", "w", buffering=1) as full:
                 full.write("curves\n")
@@ -259,3 +268,58 @@ def test_outputs_that_do_not_fit_appear_not_at_all(tmp_path: Path) -> None:
         write()
     assert contents(tmp_path / "out") == {}
     assert checkpoints.load() == {"step": 3}
+
+
+# --- finished runs ----------------------------------------------------------------------------------
+
+
+def test_outputs_that_were_deleted_are_given_back(tmp_path: Path) -> None:
+    first = Claim.take(tmp_path / "state")
+    finish(first, tmp_path / "out")
+    made = contents(tmp_path / "out")
+    assert (tmp_path / "out/model.pt").stat().st_nlink == 2, "it takes room twice"
+    before = (tmp_path / "out/model.pt").stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "out")
+    again = Claim.take(tmp_path / "state")
+    assert kept(again, tmp_path / "out").restore(again)
+    assert contents(tmp_path / "out") == made
+    assert (tmp_path / "out/model.pt").stat().st_mtime_ns > before
+    with pytest.raises(Superseded):
+        kept(first, tmp_path / "out").restore(first)
+
+
+@pytest.mark.parametrize("harm", ["another training", "a damaged file", "no record"])
+def test_what_is_not_the_same_training_is_not_given_back(harm: str, tmp_path: Path) -> None:
+    claim = Claim.take(tmp_path / "state")
+    finish(claim, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    folder = tmp_path / "state/finished"
+    if harm == "a damaged file":
+        (folder / "model.pt").write_bytes(b"m")
+    if harm == "no record":
+        (folder / "record.json").unlink()
+    asked = Finished(tmp_path / "state", tmp_path / "out", "that" if harm == "another training" else "this training")
+    assert not asked.restore(claim)
+    assert not folder.exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_inputs_and_code_make_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split, teacher = tmp_path / "split.csv", tmp_path / "model.pt"
+    split.write_text("videos")
+    teacher.write_text("weights")
+
+    def identity(config: str = "{}", **upstream: Path) -> str:
+        return Finished.of(tmp_path, tmp_path, config, inputs(split, upstream, None)).identity
+
+    found = [identity(), identity("{1}"), identity(init=teacher), identity(scores=teacher)]
+    assert identity() == found[0]
+    split.write_text("other videos")
+    found.append(identity())
+    teacher.write_text("other weights")
+    found.append(identity(init=teacher))
+    monkeypatch.setattr("ssar.engine.finished.code", lambda: "other code")
+    found.append(identity())
+    assert len(set(found)) == len(found)
+    with pytest.raises(UserError, match="there is no such file"):
+        identity(init=tmp_path / "gone.pt")

@@ -23,6 +23,7 @@ import os, signal, sys, time
 from pathlib import Path
 from ssar import launch
 from ssar.engine.attempts import Claim
+from ssar.engine.finished import Finished
 from ssar.engine.interrupt import Interrupt, leave
 from ssar.engine.life import Life
 from ssar.errors import UserError
@@ -74,7 +75,8 @@ def rank():
 starter = launch.launched_by()
 try:
     if starter is None:
-        sys.exit(launch.train(Runtime(devices=devices), state, sys.argv))
+        kept = Finished(state, state.parent / "out", "this training")
+        sys.exit(launch.train(Runtime(devices=devices), kept, sys.argv))
     with launch.rank(starter, state):
         rank()
 except UserError as error:

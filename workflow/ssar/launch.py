@@ -25,7 +25,8 @@ from typing import IO, Any, Literal
 import psutil
 
 from ssar.engine.attempts import TOKEN, Claim, Superseded
-from ssar.engine.interrupt import WATCHED
+from ssar.engine.finished import Finished
+from ssar.engine.interrupt import WATCHED, ask, catch, give_back
 from ssar.engine.life import Life
 from ssar.engine.state import Failure, Progress
 from ssar.errors import UserError
@@ -40,7 +41,10 @@ GRACE = 5
 """Seconds that torchrun gives to ranks whose comrade has died, before it kills them."""
 
 REPEAT = 2.0
-"""Seconds after which SIGURG is passed on once more: a process that has only just started ignores it."""
+"""Seconds after which a signal is passed on once more: a process that has only just started may not have heard it."""
+
+PARENT = "SSAR_PARENT"
+"""Environment variable by which a process tells its id to those that it starts."""
 
 PR_SET_PDEATHSIG = 1
 
@@ -65,7 +69,7 @@ class End:
     def stopped(self, received: int) -> int | None:
         """The signal by which the ranks were asked to stop, if that is why they ended."""
         number = -self.status if self.status < 0 else self.status - 128
-        if number in (*WATCHED, signal.SIGINT):
+        if number in WATCHED:
             return number
         # who asks to stop kills what does not
         return received if received and self.status < 0 else None
@@ -80,14 +84,19 @@ class End:
         return f"{who} was killed by signal {number} ({_name(number)}): {cause} The lines above may tell more"
 
 
-def train(runtime: Runtime, state: Path, words: Sequence[str]) -> int:
+def train(runtime: Runtime, kept: Finished, words: Sequence[str]) -> int:
     """Run a training's ranks to their end; returns the exit status.
 
-    `words`: the command line that each of them gets, from the script on. Takes the next attempt at the run whose state
-    is in the folder `state`; a failure that the ranks could not tell is noted there.
+    `words`: the command line that each of them gets, from the script on. Takes the next attempt at the run; a failure
+    that the ranks could not tell is noted in its state. `kept`: where its outputs are given back from, if it has
+    finished before.
     """
+    state = kept.state
     claim = Claim.take(state)
     with Life(claim, speaks=False):
+        if kept.restore(claim):
+            claim.interrupted()  # no sign of life is expected
+            return 0
         ranks = start(runtime, words, {TOKEN: claim.attempt.token})
     end = ranks.wait()
     if end.status == 0:
@@ -96,7 +105,8 @@ def train(runtime: Runtime, state: Path, words: Sequence[str]) -> int:
     try:
         claim.check()
     except Superseded as error:
-        return _last(f"{error}", 1)
+        # whoever asked for this attempt deletes the outputs of one that failed, and they may be the newer one's
+        return _last(f"{error}", 0 if kept.there() else 1)
     if number is not None:
         with suppress(Superseded):
             claim.interrupted()
@@ -124,18 +134,27 @@ def run(runtime: Runtime, words: Sequence[str]) -> int:
 @contextmanager
 def rank(starter: Starter, state: Path) -> Iterator[None]:
     """The life of one of a training's ranks: it does not outlive its launcher, and notes why it fails."""
-    if starter == "alone":
-        end_with_parent(signal.SIGTERM)
+    stay_with(starter)
     with Life(Claim.given(state), speaks=False):
         yield
     # what there is to save is saved
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in WATCHED:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def stay_with(starter: Starter) -> None:
+    """Let this rank be asked to stop when its launcher has died; srun sees to that itself."""
+    if starter != "srun":
+        end_with_parent(signal.SIGTERM)
 
 
 def end_with_parent(number: int) -> None:
     """Let the kernel send this process a signal when the one that started it has died. On Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+        # it may have died before
+        if os.environ.get(PARENT, str(os.getppid())) != str(os.getppid()):
+            os.kill(os.getpid(), number)
 
 
 def start(runtime: Runtime, words: Sequence[str], variables: dict[str, str]) -> Ranks:
@@ -151,27 +170,24 @@ def start(runtime: Runtime, words: Sequence[str], variables: dict[str, str]) -> 
 
 
 class Ranks:
-    """A single rank, and the base of several. SIGTERM and SIGURG are passed on."""
+    """A single rank, and the base of several. Requests to stop are passed on: SIGURG as such, the others as SIGTERM."""
 
     starter: Starter = "alone"
 
     def __init__(self, runtime: Runtime, words: Sequence[str], variables: dict[str, str]) -> None:
         self.received = 0
         self.process: subprocess.Popen[bytes] | None = None
-        self._before: dict[int, Any] = {number: signal.signal(number, self._note) for number in WATCHED}
-        # Ctrl-C reaches the whole group, and the ranks answer
-        self._before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda number, frame: None)
-        environment = os.environ | {MARK: self.starter} | variables
+        self._before = catch(self._note)
+        environment = os.environ | {MARK: self.starter, PARENT: str(os.getpid())} | variables
         self.process = self.popen(runtime, list(words), environment)
-        if self.received:
-            self.send(self.received)
+        self._pass_on()
 
     def popen(self, runtime: Runtime, words: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         """Start them."""
         return subprocess.Popen([sys.executable, *words], env=environment)
 
     def send(self, number: int) -> None:
-        """Pass a signal on to the ranks. Those that it reached already do not mind."""
+        """Send the ranks a signal. Those that it reached already do not mind."""
         if self.process is not None:
             self.process.send_signal(number)
 
@@ -187,15 +203,21 @@ class Ranks:
                 status = self.process.wait(REPEAT)
                 break
             except subprocess.TimeoutExpired:
-                if self.received == signal.SIGURG:
-                    self.send(self.received)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+                self._pass_on()
+        give_back(self._before)
         return self.end(status)
 
+    def _pass_on(self) -> None:
+        # as SIGTERM, since a second SIGINT means more than one that is repeated
+        if self.received:
+            self.send(signal.SIGURG if self.received == signal.SIGURG else signal.SIGTERM)
+
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received and number == signal.SIGINT:
+            self.send(number)
+            return
         self.received = self.received or number
-        self.send(number)
+        self._pass_on()
 
 
 class Torchrun(Ranks):
@@ -258,13 +280,14 @@ class Srun(Ranks):
 
     def _read(self, lines: IO[bytes]) -> None:
         for line in lines:
-            sys.stderr.buffer.write(line)
-            sys.stderr.buffer.flush()
+            with suppress(OSError):  # a full disk must not make srun wait for a reader
+                sys.stderr.buffer.write(line)
+                sys.stderr.buffer.flush()
             self._told = self._told or self.TOLD.search(line)
 
     def send(self, number: int) -> None:
         # srun itself would kill its tasks on SIGTERM
-        subprocess.run(["scancel", f"--signal={number}", os.environ["SLURM_JOB_ID"]], check=False)
+        ask("scancel", f"--signal={number}", os.environ["SLURM_JOB_ID"])
 
     def end(self, status: int) -> End:
         self._reader.join()
@@ -289,7 +312,8 @@ def _step(state: Path) -> int | None:
 
 def _last(text: str, status: int) -> int:
     """Say the last line of the log."""
-    print(f"ssar: {text}", file=sys.stderr, flush=True)
+    with suppress(OSError):
+        print(f"ssar: {text}", file=sys.stderr, flush=True)
     return status
 
 

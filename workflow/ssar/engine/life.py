@@ -40,6 +40,10 @@ class Life:
         self.step = step
         self.check()
 
+    def end(self) -> None:
+        """No further sign of life: the last word is written elsewhere."""
+        self._ended.set()
+
     def check(self) -> None:
         """Raise Superseded when a newer attempt has begun."""
         if self._superseded is not None:

@@ -211,11 +211,12 @@ class Loop:
             self.account.take(pending.values())
 
     def _requests(self) -> list[float]:
-        """What this process asks of all: a checkpoint, to stop for SIGTERM, to stop for SIGURG."""
+        """What this process asks of all: a checkpoint, to stop for SIGTERM or the like, to stop for SIGURG."""
         due = time.monotonic() - self.saved >= self.patience
         received = self.interrupt.received
-        asked = (due and self.fabric.is_global_zero, received == signal.SIGTERM, received == signal.SIGURG)
-        return [float(value) for value in asked]
+        urgent = received == signal.SIGURG
+        asked = (due and self.fabric.is_global_zero, received and not urgent, urgent)
+        return [float(bool(value)) for value in asked]
 
     def _act(self, requests: Sequence[float]) -> None:
         self.save()

@@ -31,6 +31,7 @@ from ssar.engine.attempts import Claim
 from ssar.engine.averaging import precise_bn
 from ssar.engine.checkpoint import Checkpoints
 from ssar.engine.devices import launched
+from ssar.engine.finished import Finished, inputs
 from ssar.engine.interrupt import Interrupt, leave
 from ssar.engine.life import Life
 from ssar.engine.logs import Curves
@@ -215,20 +216,24 @@ def train(
                 for modality, network in tested.items():
                     clips = feed.precise_bn_clips(modality, total, interrupt, life)
                     precise_bn(network, clips, ShareState(fabric.device), exchanging(config))
+        else:
+            loop.save()  # what is left to do needs room on a disk and may fail
         curves.close()
+        fabric.barrier()  # from here on one process is enough
         life.phase = "writing"
         if fabric.is_global_zero:
             assert claim is not None
             seconds = loop.account.seconds + time.monotonic() - began - inside
             facts = {"split": {"path": str(split_path), "sha256": sha256(split_path)}, "classes": len(split.classes)}
-            with finished(out, claim, checkpoints) as place:
+            files = inputs(Path(split_path), upstream or {}, unlabelled)
+            kept = Finished.of(state_dir, out, canonical(config), files)
+            with finished(claim, checkpoints, kept, life) as place:
                 save_model(place("model.pt"), config, split.classes, method, predictor)
                 curves.write(place("curves.csv"))
                 if recorder is not None:
                     recorder.write(place("pseudo_labels.npz"))
                 # its presence says that the run is done, so it comes last
                 write_json(place("run.json"), _run_json(config, fabric, runtime, loop, seconds) | facts)
-        fabric.barrier()
 
 
 def _now() -> str:
