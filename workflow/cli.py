@@ -345,7 +345,10 @@ def _spread(runtime) -> None:  # type: ignore[no-untyped-def]
     """Give the same command to a process for each device, if there are several and this is none of them."""
     from ssar import launch
 
-    if runtime.world > 1 and launch.launched_by() is None:
+    starter = launch.launched_by()
+    if starter is not None:
+        launch.stay_with(starter)
+    elif runtime.world > 1:
         sys.exit(launch.run(runtime, sys.argv))
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ssar.engine.objective import ShareState
+from ssar.errors import UserError
 from ssar.exchange import Turns, exchange, gather_with_gradient, gathered
 from ssar.losses.contrast import info_nce
 from ssar.losses.instance_contrast import nt_xent
@@ -65,8 +66,43 @@ def test_a_share_that_exchanges_less_often_is_a_mistake_that_is_told() -> None:
 
 
 def test_a_loss_that_looks_further_than_its_options_say_is_told() -> None:
-    with pytest.raises(RuntimeError, match="must say so by `exchanges`"):
-        Turns([lambda: gather_with_gradient(torch.ones(1, 2))] * 2, KEEP, 1).run()
+    task = functools.partial(gather_with_gradient, torch.ones(1, 2))
+    for tasks in ([task], [task, task]):
+        with pytest.raises(RuntimeError, match="do not say so"):
+            Turns(tasks, KEEP, 0).run()
+    # a setting that wants each share alone gets it
+    assert [found.shape for found in Turns([task, task], KEEP, 1).run()] == [(1, 2), (1, 2)]
+
+
+def test_inference_mode_would_stay_on_in_the_others_and_is_refused() -> None:
+    def task() -> Tensor:
+        with torch.inference_mode():
+            return exchange(torch.ones(1), torch.cat)
+
+    with pytest.raises(RuntimeError, match="shares cannot exchange under"):
+        together([task, task])
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_the_compiler_does_not_follow_into_other_shares() -> None:
+    network = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).double()
+    plain = copy.deepcopy(network)
+    for module in (network, plain):
+        convert(module, "step")
+    network.compile(backend="eager")
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    compiled, expected = (
+        together([functools.partial(module, part) for part in x.split(2)]) for module in (network, plain)
+    )
+    assert torch._C._dynamo.eval_frame.get_eval_frame_callback() is None  # type: ignore[attr-defined]
+    assert all(torch.allclose(a, b) for a, b in zip(compiled, expected, strict=True))
+
+
+@pytest.mark.parametrize("changes", [{"momentum": None}, {"track_running_stats": False}])
+def test_batch_normalisation_without_a_moving_average_is_refused(changes: dict[str, Any]) -> None:
+    network = nn.Sequential(nn.BatchNorm1d(3, **changes))
+    with pytest.raises(UserError, match="^0: batch normalisation in steps of several shares needs"):
+        convert(network, "share")
 
 
 def test_shares_are_gathered_in_order_also_after_the_step() -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,7 +126,44 @@ def test_modules_are_loaded_in_jobs_and_hide_no_command(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", failing], env={**path, "SLURM_JOB_ID": "7"}, capture_output=True, check=False)
     assert done.returncode == 1
     assert not done.stdout
-    assert prefix([]) == ""
+
+
+SAVER = """
+import os, signal, sys, time
+from pathlib import Path
+import psutil
+
+above = [process for process in psutil.Process().parents() if "snakemake" in " ".join(process.cmdline())]
+received = []
+signal.signal(signal.SIGTERM, lambda *_: received.append(1))
+Path("ready").touch()
+while not received:
+    time.sleep(0.01)
+time.sleep(2)
+alive = [process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in above]
+Path("saved").write_text(f"{len(above)} {all(alive)}")
+sys.exit(143)
+"""
+
+
+def test_snakemake_waits_for_a_command_that_saves_after_a_sigterm_to_all(tmp_path: Path) -> None:
+    (tmp_path / "saver.py").write_text(SAVER)
+    (tmp_path / "Snakefile").write_text(
+        f"shell.prefix({prefix([])!r} + 'save() {{{{ {sys.executable} saver.py; }}}}; ')\n"
+        "rule model:\n    output: 'model.pt'\n    shell: 'save {output} 2> log'\n"
+    )
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "model.pt"]
+    with open(tmp_path / "told", "w") as told:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=told, stderr=told, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "ready").exists():
+        assert process.poll() is None, (tmp_path / "told").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(30) != 0
+    assert (tmp_path / "saved").read_text() == "1 True"
+    assert "exit status 143" in (tmp_path / "told").read_text()
 
 
 # --- resources --------------------------------------------------------------------------------------

@@ -104,14 +104,15 @@ def test_a_hang_without_workers_is_named_before_the_process_is_killed(root):
 
 
 def terminate_all(task: Task) -> int:
-    """The scheduler's SIGTERM to every process of the job but the one that trains."""
+    """A scheduler's or terminal's request to stop to every process of the job but the one that trains."""
     if task.number == 4:
-        for pid in (os.getpid(), os.getppid()):
-            os.kill(pid, signal.SIGTERM)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for pid in (os.getpid(), os.getppid()):
+                os.kill(pid, number)
     return task.number
 
 
-def test_workers_outlive_the_sigterm_that_the_training_answers():
+def test_workers_outlive_the_signals_that_the_training_answers():
     found = [result for _, result in in_order(terminate_all, TASKS, workers=2, seconds=60.0)]
     assert found == [task.number for task in TASKS]
 

@@ -1,7 +1,8 @@
 """torchrun as the launcher uses it: it ends when its ranks have, and tells exactly who failed first.
 
-torchrun ends in a traceback that buries the reason of a failure, and answers SIGTERM by giving its ranks a fixed time.
-Here the ranks alone decide how long they need to save, and failures go to a pipe as one line of JSON.
+torchrun ends in a traceback that buries the reason of a failure, and answers SIGTERM, SIGINT and SIGHUP by giving its
+ranks a fixed time. Here the launcher passes signals on to the ranks, they alone decide how long they need to save, and
+failures go to a pipe as one line of JSON.
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ def main() -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
-    from ssar.launch import end_with_parent
+    from ssar.engine.interrupt import catch
+    from ssar.launch import PARENT, end_with_parent
 
     # what it says of failures goes through the pipe
     logging.disable(logging.CRITICAL)
     pipe = int(sys.argv[1])
-    end_with_parent(signal.SIGINT)
+    # its ranks notice, and save
+    end_with_parent(signal.SIGKILL)
+    os.environ[PARENT] = str(os.getpid())
     # not ignored, since ignoring is inherited
-    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    catch(lambda number, frame: None)
     try:
-        torchrun(["--signals-to-handle", "SIGINT,SIGHUP,SIGQUIT", *sys.argv[2:]])
+        torchrun(["--signals-to-handle", "SIGQUIT", *sys.argv[2:]])
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         with os.fdopen(pipe, "w") as out:

@@ -10,6 +10,7 @@ Shares are counted in the order of the data: share s of a step is the micro-batc
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -42,7 +43,8 @@ class _Offer(NamedTuple):
 class Turns:
     """The shares that this process computes side by side.
 
-    `of`: how many shares, over all processes, the loss says that it looks at; 1 for its own alone. `first`: how many
+    `of`: how many shares, over all processes, the loss says that it looks at; 1 for its own alone, 0 where it says
+    nothing. `first`: how many
     shares of the step this process has computed before.
     """
 
@@ -62,6 +64,8 @@ class Turns:
         before, Turns.now = Turns.now, self
         outside = self.keep.leave()
         shares = [greenlet(task) for task in self.tasks]
+        for share in shares:  # settings of libraries hold in them, too
+            share.gr_context = contextvars.copy_context()
         kept = [outside] * len(shares)
         answer: tuple[Any, ...] = ()
         try:
@@ -99,11 +103,17 @@ def place() -> int:
     return Turns.now.place if Turns.now is not None else 0
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # the compiler must not follow where others take turns
 def exchange(value: Tensor, combine: Callable[[list[Tensor]], Tensor]) -> Tensor:
-    """The answer that `combine` makes of this tensor and those of the other shares here; the same for each of them."""
+    """The answer that `combine` makes of this tensor and those of the other shares here; the same for each of them.
+
+    Raises RuntimeError under `torch.inference_mode`, which would stay on in the other shares.
+    """
     turns = Turns.now
     if turns is None or len(turns.tasks) == 1:
         return combine([value])
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("shares cannot exchange under torch.inference_mode; use torch.no_grad there")
     return turns.wait(_Offer(value, combine, torch.is_grad_enabled()))
 
 
@@ -138,12 +148,14 @@ def gather_shares(x: Tensor) -> Tensor:
     The gradient that reaches a share is the sum of all shares' gradients for its part. A loss that every share
     computes on what all have, and whose gradient is averaged over the shares, is therefore that of one big batch.
 
-    Raises RuntimeError in a share that computes alone although its step has others.
+    Raises RuntimeError where nothing has said that the loss looks beyond its own share.
     """
-    if Turns.now is not None and Turns.now.of != (together := len(Turns.now.tasks) * processes()):
+    turns = Turns.now
+    if turns is not None and turns.of == 1:  # wanted so (`train.exchange: 1`), or there is but one
+        return x.unsqueeze(0)
+    if turns is not None and turns.of != len(turns.tasks) * processes():
         raise RuntimeError(
-            f"a loss looks at {together} shares of a step and was to look at {Turns.now.of}: "
-            "the options of a method whose loss exchanges must say so by `exchanges`"
+            "a loss looks at the other shares of its step, and the method's options do not say so by `exchanges`"
         )
     return exchange(x, _gather_processes)
 

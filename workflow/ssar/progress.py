@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -13,8 +14,9 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def note(text: str) -> None:
-    """One line for the log, with the time of day."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+    """One line for the log, with the time of day; none where the log's disk is full or its terminal gone."""
+    with suppress(OSError):
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def clock(seconds: float) -> str:
@@ -44,7 +46,8 @@ class Meter:
         """Add finished units."""
         self.done += count
         if self.bar is not None:
-            self.bar.update(self.task, completed=self.done, detail=detail)
+            with suppress(OSError):
+                self.bar.update(self.task, completed=self.done, detail=detail)
             return
         now = time.monotonic()
         if now - self.last_line < SECONDS_BETWEEN_LINES and self.done < self.total:
@@ -57,7 +60,8 @@ class Meter:
     def close(self) -> None:
         """End the bar."""
         if self.bar is not None:
-            self.bar.stop()
+            with suppress(OSError):
+                self.bar.stop()
 
     def __enter__(self) -> Meter:
         return self

@@ -24,16 +24,16 @@ def context() -> BaseContext:
 
 
 @contextmanager
-def deaf_to_sigterm() -> Iterator[None]:
-    """Processes that start in this block never see SIGTERM.
+def deaf() -> Iterator[None]:
+    """Processes that start in this block never see a request to stop: SIGTERM, SIGINT, SIGHUP.
 
-    A scheduler sends it to all processes of a job. The one that trains answers it, and may need one more batch for
-    that; it ends the others itself.
+    A scheduler or a terminal sends it to all processes of a job. The one that trains answers it, and may need one more
+    batch for that; it ends the others itself.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:

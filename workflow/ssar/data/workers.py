@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ssar.data.arena import Receiver, Sender, Slots
-from ssar.data.processes import begin, context, deaf_to_sigterm, end
+from ssar.data.processes import begin, context, deaf, end
 from ssar.data.watchdog import Board, Watch, guarded
 from ssar.errors import UserError
 
@@ -117,7 +117,7 @@ def in_order(
     stop = partial(end, board)
     atexit.register(stop)
     try:
-        with deaf_to_sigterm():
+        with deaf():
             results = iter(loader)
         while True:
             try:

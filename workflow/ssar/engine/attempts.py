@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,8 +25,8 @@ from ssar.progress import note
 TOKEN = "SSAR_ATTEMPT"
 """Environment variable by which a launcher hands its attempt to the processes that it starts."""
 
-PATIENCE = 60.0
-"""Seconds to wait for the lock, which others hold for a moment only."""
+PATIENCE = 180.0
+"""Seconds to wait for the lock, which others hold for a moment only, unless the file server makes them wait."""
 
 
 class Superseded(UserError):  # noqa: N818 - a state of affairs, not a mistake
@@ -37,6 +38,8 @@ class Claim:
 
     def __init__(self, folder: str | Path, attempt: Attempt) -> None:
         self.folder, self.attempt = Path(folder), attempt
+        # threads of one process wait for each other without a limit: they wait for the same file server
+        self._turn = threading.Lock()
 
     @classmethod
     def take(cls, folder: str | Path) -> Claim:
@@ -44,7 +47,7 @@ class Claim:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
-            before = Attempt.read(folder)
+            before = Attempt.find(folder)
             attempt = Attempt((before.attempt if before else 0) + 1, secrets.token_hex(16))
             attempt.write(folder)
             note(f"{'-' * 8} {attempt} {'-' * 8}")
@@ -61,11 +64,11 @@ class Claim:
 
     @classmethod
     def given(cls, folder: str | Path) -> Claim | None:
-        """The claim that this process's launcher took, if it was started by one."""
+        """The claim that this process's launcher took, if it was started by one. Raises Superseded, and OSError."""
         token = os.environ.get(TOKEN)
         if token is None:
             return None
-        attempt = Attempt.read(folder)
+        attempt = Attempt.find(folder)
         if attempt is None or attempt.token != token:
             raise Superseded(f"this attempt was superseded by {attempt or 'another'}: leaving")
         return cls(folder, attempt)
@@ -74,20 +77,23 @@ class Claim:
     def hold(self) -> Iterator[None]:
         """A block in which no newer attempt can begin. Raises Superseded where one has already.
 
-        Blocks are short (renames, small files): others wait for them.
+        Blocks are short (renames, small files): others wait for them. Raises OSError where the newest attempt cannot be
+        read, which says nothing about it.
         """
-        if not self.folder.is_dir():
-            raise Superseded(f"{self.folder} is gone, and with it the right to write: leaving")
-        with _locked(self.folder):
-            newest = Attempt.read(self.folder)
+        try:
+            os.stat(self.folder)
+        except FileNotFoundError:
+            raise Superseded(f"{self.folder} is gone, and with it the right to write: leaving") from None
+        with self._turn, _locked(self.folder):
+            newest = Attempt.find(self.folder)
             if newest is None or newest.token != self.attempt.token:
                 by = newest or "another process, which left no name"
                 raise Superseded(f"attempt {self.attempt.attempt} was superseded by {by}: leaving")
             yield
 
     def check(self) -> None:
-        """Raise Superseded where a newer attempt has begun."""
-        with self.hold():
+        """Raise Superseded where a newer attempt has begun, as far as can be read."""
+        with suppress(OSError), self.hold():
             pass
 
     def fail(self, reason: str, step: int | None = None, *, overrule: bool = False) -> None:
@@ -104,22 +110,26 @@ class Claim:
             note(f"not noted in {self.folder}: {error}")
 
     def interrupted(self) -> None:
-        """Note that the attempt was asked to stop: no sign of life is expected any more."""
-        with self.hold():
+        """Note that the attempt was asked to stop: no sign of life is expected any more. Raises Superseded."""
+        with suppress(OSError), self.hold():
             Progress.remove(self.folder)
 
 
 def _tell(folder: Path, before: Attempt) -> None:
     progress, failure = Progress.read(folder), Failure.read(folder)
     if failure is not None:
-        note(f"attempt {failure.attempt} failed: {failure.reason}")
+        where = "" if failure.step is None else f" at step {failure.step}"
+        note(f"{before} failed {_date(failure.when)}{where}: {failure.reason}")
     elif progress is not None and progress.attempt == before.attempt:
-        seen = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(progress.updated))
-        where = f"last sign of life {seen} at step {progress.step}"
+        where = f"last sign of life {_date(progress.updated)} at step {progress.step}"
         if progress.alive():
             note(f"{before} was killed a moment ago, or still runs and will leave; {where}")
         else:
             note(f"{before} ended without a word; {where} (killed, out of memory, or its node was lost)")
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 @contextmanager

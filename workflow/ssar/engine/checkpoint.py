@@ -71,7 +71,8 @@ class Checkpoints:
     def load(self) -> dict[str, Any] | None:
         """The newest whole state, on the CPU; None where the run has not been started.
 
-        Raises UserError when the state belongs to other settings, or when none of the files is whole.
+        Raises UserError when the state belongs to other settings, or when none of the files is whole. A disk that
+        cannot be read or too little memory says nothing about a file: OSError, MemoryError.
         """
         broken = []
         for path in self.files():
@@ -80,7 +81,11 @@ class Checkpoints:
                     raise ValueError("its content does not have the checksum in its name")
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
                 identity = state.pop("identity")
-            except Exception as error:  # a damaged file fails in any of zip, pickle and torch
+            except FileNotFoundError:  # an older attempt, not gone yet, has removed it meanwhile
+                continue
+            except (OSError, MemoryError):
+                raise
+            except Exception as error:  # what is not a state fails in any of zip, pickle and torch
                 broken.append(f"{path}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
                 note(f"damaged checkpoint {broken[-1]}; looking for the one before")
                 continue

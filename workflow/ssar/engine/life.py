@@ -78,7 +78,7 @@ class Life:
                 return
             except Exception as error:  # a full disk or a lost file server is no reason to end a training
                 if not told:
-                    note(f"no signs of life can be written: {reason(error)}")
+                    note(f"no signs of life can be written: {type(error).__name__}: {error}")
                 told = True
 
     def __enter__(self) -> Life:

@@ -67,7 +67,7 @@ class Loop:
         self.fabric, self.method, self.config, self.plan = fabric, method, config, plan
         self.checkpoints, self.interrupt, self.recorder = checkpoints, interrupt, recorder
         self.life = life or Life()
-        objective = Objective(method, exchanging(config) if config.train.batch_norm != "device" else plan.shares)
+        objective = Objective(method, exchanging(config))
         self.objective, self.optimizer = fabric.setup(objective, optim.build(config.optim, method))
         self.statistics = BatchStatistics(method)
         self.ema = exponential_average(method.predictor, config.train.ema) if config.train.ema > 0 else None
@@ -183,7 +183,8 @@ class Loop:
             return
         for number, (share, said) in enumerate(zip(shares, found, strict=True), start=first):
             if said.predictions:
-                moment = self.step * self.plan.accumulation + number
+                micro = self.step * self.plan.accumulation + number
+                moment = micro * self.fabric.world_size + self.fabric.global_rank
                 self.recorder.see(moment, share.batch.video["unlabelled"], said.predictions)
 
     def _mean(self, values: Tensor) -> Tensor:

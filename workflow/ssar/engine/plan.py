@@ -36,15 +36,17 @@ class Plan:
 
 
 def exchanging(config: RunConfig) -> int:
-    """How many shares of a step the loss and batch normalisation look at: 1 where each stays with its own."""
-    beyond = config.options.exchanges or config.train.batch_norm == "step"
-    return (config.train.exchange or config.train.shares) if beyond else 1
+    """How many shares of a step the loss and batch normalisation look at; 0 where nothing says that they look beyond
+    their own."""
+    if config.options.exchanges or config.train.batch_norm == "step" or config.train.shares == 1:
+        return config.train.exchange or config.train.shares
+    return 0
 
 
 def divides(config: RunConfig, devices: int) -> bool:
     """Whether so many devices can divide the shares of a step, and of each exchange, among them."""
     group = exchanging(config)
-    return config.train.shares % devices == 0 and (group == 1 or group % devices == 0)
+    return config.train.shares % devices == 0 and (group <= 1 or group % devices == 0)
 
 
 def plan(config: RunConfig, labelled_videos: int, unlabelled_videos: int, devices: int) -> Plan:

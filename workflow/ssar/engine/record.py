@@ -59,7 +59,8 @@ class Recorder:
     def see(self, step: int, video: Tensor, predictions: Mapping[str, Tensor]) -> None:
         """Note what each network predicts in a share of a step: videos (B,), probabilities (B, K) by network.
 
-        `step` is higher for what is later: micro-batches so far, of which all processes have equally many.
+        `step` is higher for what is later: how many shares there were before, those of other processes included, so
+        that a run may continue on another number of them.
 
         Queues work on the device and does not wait for it.
         """
@@ -104,11 +105,10 @@ class Recorder:
         if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
             return
         for name, (label, confidence, step) in self.last.items():
-            # higher for the newer word, and in the order of shares among the processes
-            age = step * dist.get_world_size() + dist.get_rank()
-            newest = age.clone()
+            newest = step.clone()
             dist.all_reduce(newest, dist.ReduceOp.MAX)
-            mine = age == newest
+            # several have the newest only where all have it from a merge before
+            mine = step == newest
             merged = LastWords(label.where(mine, NEVER), confidence.where(mine, 0.0), step.where(mine, NEVER))
             for part in merged:
                 dist.all_reduce(part, dist.ReduceOp.MAX)

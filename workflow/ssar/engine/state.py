@@ -12,9 +12,9 @@ import socket
 import time
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from ssar.files import write_json
 
@@ -26,22 +26,37 @@ SILENCE = 120.0
 CHECKPOINT = re.compile(r"checkpoint-(\d{8,})-([0-9a-f]{16})\.ckpt")
 """Name of a resume checkpoint: the steps that it holds, and the beginning of its content's sha256."""
 
+Moment = Annotated[float, Field(ge=0, lt=250_000_000_000)]
+"""Seconds since 1970, of a year that calendars know."""
+
 
 @dataclass(frozen=True)
 class Note:
     """A small JSON file in the state folder, named `FILE`."""
 
     FILE: ClassVar[str]
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(allow_inf_nan=False)
 
     @classmethod
-    def read(cls, folder: str | Path) -> Self | None:
-        """The file's content; None where there is none, or none that can be understood."""
+    def find(cls, folder: str | Path) -> Self | None:
+        """The file's content; None where there is none, or none that can be understood.
+
+        Raises OSError where the file may be there, and cannot be read.
+        """
         try:
             content = json.loads((Path(folder) / cls.FILE).read_text(encoding="utf-8"))
             if content.keys() != {part.name for part in fields(cls)}:
                 return None
             return TypeAdapter(cls).validate_python(content)
-        except (OSError, ValueError, AttributeError):
+        except (FileNotFoundError, ValueError, AttributeError, RecursionError):
+            return None
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Self | None:
+        """The file's content; None where there is none that can be read and understood."""
+        try:
+            return cls.find(folder)
+        except OSError:
             return None
 
     def write(self, folder: str | Path) -> None:
@@ -75,7 +90,7 @@ class Attempt(Note):
     host: str = field(default_factory=host)
     pid: int = field(default_factory=os.getpid)
     job: str | None = field(default_factory=job)
-    started: float = field(default_factory=time.time)
+    started: Moment = field(default_factory=time.time)
 
     def __str__(self) -> str:
         place = self.host if self.job is None else f"{self.host}, job {self.job}"
@@ -99,11 +114,11 @@ class Progress(Note):
     clips_per_second: float | None = None
     seconds_left: float | None = None
     checkpoint: int | None = None
-    updated: float = field(default_factory=time.time)
+    updated: Moment = field(default_factory=time.time)
 
     def alive(self, now: float | None = None) -> bool:
-        """Whether the last sign of life is recent enough."""
-        return (time.time() if now is None else now) - self.updated < SILENCE
+        """Whether the last sign of life is recent enough; one from the future is by a clock that is fast."""
+        return abs((time.time() if now is None else now) - self.updated) < SILENCE
 
 
 @dataclass(frozen=True)
@@ -117,7 +132,7 @@ class Failure(Note):
     step: int | None = None
     host: str = field(default_factory=host)
     job: str | None = field(default_factory=job)
-    when: float = field(default_factory=time.time)
+    when: Moment = field(default_factory=time.time)
 
 
 def newest_checkpoint(folder: str | Path) -> int | None:

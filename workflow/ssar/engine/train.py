@@ -193,6 +193,8 @@ def train(
         known = earlier["self_test"]["layers_in_fp32"] if state else ()
         report = settle(fabric, method, config, runtime, batch, known)
         if config.compile:
+            # each share of a device is compiled for itself, and torch gives up at 8 versions of a function
+            torch._dynamo.config.recompile_limit = 8 * total.accumulation
             method.compile()
         recorder = _recorder(config, split, feed, fabric)
         loop = Loop(fabric, method, config, total, runtime, checkpoints, curves, interrupt, recorder, life)

@@ -64,7 +64,10 @@ class Method(nn.Module, ABC):
         self.config = config
         self.num_classes = num_classes
         self.stats: dict[str, Tensor] = {}
-        """Detached scalars of the last `loss`, for the curves; NaN where a share of nothing was asked for."""
+        """Detached scalars of a share's `loss`, for the curves; NaN where a share of nothing was asked for.
+
+        Read after each share, and not there any more in `after_step`; so are `predictions`.
+        """
         self.predictions: dict[str, Tensor] = {}
         """Detached probabilities (B_u, K) of the last `loss` for the weak unlabelled clips, by network: on record."""
 

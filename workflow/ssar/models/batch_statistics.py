@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ssar.exchange import exchange, gather_shares, place, processes
+from ssar.errors import UserError
+from ssar.exchange import Turns, exchange, gather_shares, place, processes
 from ssar.models.normalise import mean_and_variance, normalise
 
 Together = Literal["share", "device", "step"]
@@ -49,7 +50,8 @@ class StepBatchNorm(nn.Module):
             output = F.batch_norm(input, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
         else:
             output, mean, variance = self._normalised(input)
-        self.noted.setdefault(place(), []).append((mean.detach(), variance.detach()))
+        if Turns.now is not None:  # what is run beside the shares of a step moves nothing
+            self.noted.setdefault(place(), []).append((mean.detach(), variance.detach()))
         return output
 
     def _normalised(self, input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,9 +67,17 @@ class StepBatchNorm(nn.Module):
 
 
 def convert(module: nn.Module, together: Together) -> None:
-    """Let every batch normalisation of a module normalise what belongs together. The state's names stay."""
-    for layer in module.modules():
+    """Let every batch normalisation of a module normalise what belongs together. The state's names stay.
+
+    Raises UserError for one without running statistics, or with other than exponential averages of them.
+    """
+    for name, layer in module.named_modules():
         if isinstance(layer, _BatchNorm):
+            if not layer.track_running_stats or layer.momentum is None:
+                raise UserError(
+                    f"{name}: batch normalisation in steps of several shares needs track_running_stats and a momentum; "
+                    "give the layer both, or train with train.global_labelled: null"
+                )
             layer.__class__ = _made_of(type(layer))  # type: ignore[assignment]
             layer.together, layer.noted = together, {}  # type: ignore[assignment]
 
@@ -102,6 +112,8 @@ class BatchStatistics:
 
     def _mean_of_shares(self, layer: StepBatchNorm) -> list[tuple[Tensor, Tensor]]:
         shares, layer.noted = list(layer.noted.values()), {}
+        if len({len(passes) for passes in shares}) > 1:
+            raise RuntimeError(f"some shares of a step ran {layer} more often than others: a loss must not skip")
         passes = list(zip(*shares, strict=True))
         return [
             (torch.stack([mean for mean, _ in seen]).mean(dim=0), torch.stack([var for _, var in seen]).mean(dim=0))
