@@ -37,7 +37,7 @@ rule train_student:
         "ssar train --config {params.config:q} --split {input.split:q} --store {input.store:q} "
         "--root {params.root:q} --upstream {params.roles:q} --unlabelled {input.unlabelled:q} {params.elsewhere:q} "
         "--model {output.model:q} --state {params.state:q} --runtime {params.runtime:q} "
-        "--threads {params.threads} 2>> {log:q}"
+        "--threads {params.threads} 2> {log:q}"
 
 
 use rule train_student as pretrain_teacher with:

@@ -142,9 +142,11 @@ def train(args: argparse.Namespace) -> None:
         from ssar.config import canonical, parse_run
         from ssar.engine.finished import Finished, inputs
 
-        files = inputs(Path(args.split), upstream, unlabelled)
-        kept = Finished.of(state, out, canonical(parse_run(args.config)), files)
-        sys.exit(launch.train(runtime, kept, sys.argv))
+        def finished() -> Finished:
+            config, files = canonical(parse_run(args.config)), inputs(Path(args.split), upstream, unlabelled)
+            return Finished.of(state, out, config, files)
+
+        sys.exit(launch.train(runtime, state, sys.argv, finished))
     with launch.rank(starter, state):
         from ssar.config import parse_run
         from ssar.engine.train import train as train_run

@@ -6,10 +6,14 @@ import json
 import random
 import re
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from io import FileIO, TextIOWrapper
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -22,6 +26,7 @@ from ssar.engine.outputs import finished
 from ssar.engine.state import SILENCE, Attempt, Failure, Progress, newest_checkpoint
 from ssar.errors import UserError
 from ssar.files import write_text
+from ssar.progress import Meter, note
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -168,9 +173,63 @@ def test_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert seen.seconds_left == pytest.approx((104 - seen.step) * 8 / seen.clips_per_second, rel=0.1)
         assert seen.alive()
         assert not seen.alive(seen.updated + SILENCE)
+        assert seen.alive(seen.updated - 1)  # by a clock that is fast
+        assert not seen.alive(seen.updated - SILENCE)
 
 
-def test_the_first_reason_stands_and_others_follow_from_it(tmp_path: Path) -> None:
+def full_log() -> TextIO:
+    """A standard error on a full disk."""
+    return TextIOWrapper(FileIO("/dev/full", "w"), write_through=True)  # type: ignore[type-var]
+
+
+def test_a_file_server_that_fails_for_a_while_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "HEARTBEAT", 0.02)
+    claim = Claim.take(tmp_path)
+    attempt = tmp_path / Attempt.FILE
+    with Life(claim) as alive:
+        monkeypatch.setattr("sys.stderr", full_log())
+        attempt.unlink()
+        attempt.mkdir()  # reading it is an OSError
+        with pytest.raises(IsADirectoryError), claim.hold():
+            pass
+        monkeypatch.setenv(TOKEN, claim.attempt.token)
+        with pytest.raises(IsADirectoryError):
+            Claim.given(tmp_path)
+        time.sleep(0.2)
+        alive.advance(7)
+        attempt.rmdir()
+        claim.attempt.write(tmp_path)
+        time.sleep(0.2)
+        alive.advance(8)
+        seen = Progress.read(tmp_path)
+        monkeypatch.undo()
+    assert seen is not None
+    assert seen.step == 7
+
+
+def test_threads_of_a_process_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssar.engine.attempts.PATIENCE", 0.05)
+    claim = Claim.take(tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        with claim.hold():
+            save = pool.submit(Checkpoints(tmp_path, "a1", claim.hold).save, {"step": 3})
+            time.sleep(0.3)
+        save.result()
+        with claim.hold(), pytest.raises(UserError, match="another process has held it"):
+            Claim.take(tmp_path)
+
+
+def test_a_log_on_a_full_disk_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssar.progress.SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr("sys.stderr", full_log())
+    with pytest.raises(OSError, match="No space left"):
+        print("a line", file=sys.stderr, flush=True)
+    note("a line")
+    with Meter(2, "training") as meter:
+        meter.advance()
+
+
+def test_the_first_reason_stands_and_others_follow_from_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     claim = Claim.take(tmp_path)
     alive = Life(claim)
     alive.begin(12, 20, 1)
@@ -182,7 +241,10 @@ def test_the_first_reason_stands_and_others_follow_from_it(tmp_path: Path) -> No
     assert failure is not None
     assert (failure.reason, failure.step, failure.attempt) == ("step 12 is not finite\n  - term 'labelled'", 12, 1)
     assert Progress.read(tmp_path) is None
+    capsys.readouterr()
     Claim.take(tmp_path)
+    told = r"attempt 2 .*\n.* attempt 1 \(.+\) failed 20.+ at step 12: step 12 is not finite\n  - term 'labelled'\n"
+    assert re.search(told, capsys.readouterr().err)
     assert Failure.read(tmp_path) is None
 
 
@@ -223,7 +285,7 @@ def test_the_next_attempt_tells_of_one_that_vanished(
     assert not (tmp_path / ".checkpoint-abcdefgh.ckpt").exists()
 
 
-def test_the_log_of_all_attempts_tells_where_each_begins(
+def test_a_log_begins_with_the_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
@@ -240,7 +302,16 @@ def test_an_attempt_after_one_that_was_stopped_or_finished_has_nothing_to_tell(
     assert [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines() if "-----" not in line] == []
 
 
-@pytest.mark.parametrize("text", ["", '{"attempt": 1', "[]", '{"attempt": 1}', '{"attempt": "x", "token": 3}'])
+STRANGE = json.dumps(asdict(Progress(1, "training", 3, 9, updated=4711.0)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", '{"attempt": 1', "[]", '{"attempt": 1}', '{"attempt": "x", "token": 3}', "[" * 100_000),
+        *(STRANGE.replace("4711.0", moment) for moment in ("1e999", "NaN", "1e300", "-1e300")),
+    ],
+)
 def test_a_torn_or_foreign_file_counts_for_none(text: str, tmp_path: Path) -> None:
     for kind in (Attempt, Progress, Failure):
         (tmp_path / kind.FILE).write_text(text)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ssar.engine import interrupt as interrupts
 from ssar.engine.checkpoint import Checkpoints
 from ssar.engine.interrupt import Interrupt, leave
 from ssar.engine.state import newest_checkpoint
@@ -96,6 +97,13 @@ def test_two_damaged_files_are_told_and_never_silently_ignored(tmp_path: Path) -
         Checkpoints(tmp_path, "a1").load()
 
 
+def test_a_file_that_cannot_be_read_is_not_a_damaged_one(tmp_path: Path) -> None:
+    Checkpoints(tmp_path, "a1").save({"step": 1})
+    (tmp_path / "checkpoint-00000002-0123456789abcdef.ckpt").mkdir()  # reading it is an OSError
+    with pytest.raises(IsADirectoryError):
+        Checkpoints(tmp_path, "a1").load()
+
+
 def test_what_cannot_be_stored_leaves_the_last_one(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, "a1")
     checkpoints.save({"step": 1})
@@ -139,7 +147,7 @@ def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return asked
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGURG])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGURG])
 def test_a_signal_is_noted_and_its_handler_given_back(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with Interrupt() as interrupt:
@@ -149,9 +157,25 @@ def test_a_signal_is_noted_and_its_handler_given_back(number: signal.Signals) ->
     assert signal.getsignal(number) is before
 
 
-def test_sigusr1_is_left_alone() -> None:
-    with Interrupt():
-        assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+def test_sigusr1_and_what_is_ignored_anyway_are_left_alone() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # by nohup
+    try:
+        with Interrupt():
+            assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_second_ctrl_c_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)  # the same request, by another way
+        monkeypatch.setattr(interrupts, "SAME", 0.0)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert interrupt.received == signal.SIGTERM
 
 
 @pytest.mark.parametrize(
@@ -165,3 +189,19 @@ def test_only_the_warning_before_the_time_limit_requeues_the_job_and_only_once(
         leave(number, requeue=speaks)
     assert caught.value.code == 128 + number
     assert (scontrol.read_text() if scontrol.exists() else None) == asked
+
+
+@pytest.mark.parametrize("client", ["none", "one that does not answer", "one that refuses"])
+def test_a_job_that_cannot_be_requeued_leaves_all_the_same(
+    client: str, scontrol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(interrupts, "ANSWER", 0.2)
+    program = tmp_path / "bin" / "scontrol"
+    if client == "none":
+        program.unlink()
+    else:
+        program.write_text("#!/bin/sh\nexec sleep 5\n" if "answer" in client else "#!/bin/sh\necho no >&2; exit 1\n")
+    with pytest.raises(SystemExit) as caught:
+        leave(signal.SIGURG, requeue=True)
+    assert caught.value.code == 128 + signal.SIGURG
+    assert "scontrol requeue 4711 failed: " in capsys.readouterr().err

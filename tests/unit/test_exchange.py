@@ -101,7 +101,7 @@ def test_the_compiler_does_not_follow_into_other_shares() -> None:
 @pytest.mark.parametrize("changes", [{"momentum": None}, {"track_running_stats": False}])
 def test_batch_normalisation_without_a_moving_average_is_refused(changes: dict[str, Any]) -> None:
     network = nn.Sequential(nn.BatchNorm1d(3, **changes))
-    with pytest.raises(UserError, match="^0: batch normalisation in steps of several shares needs"):
+    with pytest.raises(UserError, match=r"^0: batch normalisation in steps of several shares needs"):
         convert(network, "share")
 
 

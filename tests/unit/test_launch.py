@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ssar.engine.state import Attempt, Failure, Progress
@@ -59,12 +61,12 @@ def do():
 
 def rank():
     number = int(os.environ.get("RANK", "0"))
-    if act == "wait":
+    if act in ("wait", "long"):
         with Interrupt() as interrupt:
             (state / f"ready{number}").touch()
             while not interrupt.received:
                 time.sleep(0.01)
-            time.sleep(0.3)  # it takes a while to save
+            time.sleep(launch.GRACE + 1 if act == "long" else 0.3)  # it takes a while to save
             (state / f"saved{number}").touch()
             leave(interrupt.received, requeue=False)
     if devices > 1:
@@ -76,7 +78,7 @@ starter = launch.launched_by()
 try:
     if starter is None:
         kept = Finished(state, state.parent / "out", "this training")
-        sys.exit(launch.train(Runtime(devices=devices), kept, sys.argv))
+        sys.exit(launch.train(Runtime(devices=devices), state, sys.argv, lambda: kept))
     with launch.rank(starter, state):
         rank()
 except UserError as error:
@@ -94,7 +96,7 @@ def started(tmp_path: Path, root: Path) -> Started:
         environment = os.environ | {"PYTHONPATH": str(root / "workflow"), "OMP_NUM_THREADS": "1"}
         with open(tmp_path / "log", "w") as log:
             words = [sys.executable, script, tmp_path / "state", str(devices), act]
-            return subprocess.Popen(words, env=environment, stderr=log, text=True)
+            return subprocess.Popen(words, env=environment, stderr=log, text=True, start_new_session=True)
 
     return start
 
@@ -147,33 +149,55 @@ def test_success_leaves_no_word(started: Started, tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text().count("\n") == 1  # the attempt's beginning
 
 
+def wait_for(process: subprocess.Popen[str], folder: Path, names: str, count: int = 1) -> None:
+    deadline = time.monotonic() + 60
+    while len(list(folder.glob(names))) < count:
+        assert process.poll() is None or names == "saved*"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize(("number", "devices"), [(signal.SIGTERM, 1), (signal.SIGTERM, 2), (signal.SIGURG, 2)])
 def test_a_signal_to_the_launcher_lets_all_ranks_save(
     number: signal.Signals, devices: int, started: Started, tmp_path: Path
 ) -> None:
     process = started("wait", devices)
-    deadline = time.monotonic() + 60
-    while len(list((tmp_path / "state").glob("ready*"))) < devices:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(process, tmp_path / "state", "ready*", devices)
     process.send_signal(number)
     assert process.wait(30) == 128 + number
     assert len(list((tmp_path / "state").glob("saved*"))) == devices
     assert reason(tmp_path) is None
 
 
-def test_a_rank_does_not_outlive_its_launcher(started: Started, tmp_path: Path) -> None:
-    process = started("wait")
-    while not (tmp_path / "state" / "ready0").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
+@pytest.mark.parametrize(("number", "devices"), [(signal.SIGHUP, 1), (signal.SIGINT, 1), (signal.SIGINT, 2)])
+def test_what_a_terminal_sends_to_all_lets_ranks_save_for_as_long_as_they_need(
+    number: signal.Signals, devices: int, started: Started, tmp_path: Path
+) -> None:
+    process = started("long", devices)
+    wait_for(process, tmp_path / "state", "ready*", devices)
+    os.killpg(process.pid, number)
+    assert process.wait(30) in (128 + number, 128 + signal.SIGTERM)
+    assert len(list((tmp_path / "state").glob("saved*"))) == devices
+    assert reason(tmp_path) is None
+
+
+def test_a_signal_before_there_are_ranks_is_not_lost(started: Started, tmp_path: Path) -> None:
+    process = started("wait", 2)
+    wait_for(process, tmp_path / "state", "attempt.json")
+    while not psutil.Process(process.pid).children():
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert reason(tmp_path) is None
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_rank_does_not_outlive_its_launcher(devices: int, started: Started, tmp_path: Path) -> None:
+    process = started("wait", devices)
+    wait_for(process, tmp_path / "state", "ready*", devices)
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 30
-    while not (tmp_path / "state" / "saved0").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(process, tmp_path / "state", "saved*", devices)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +236,12 @@ def test_a_batch_job_carries_variables_of_slurm_but_nobody_started_ranks(monkeyp
 
 
 def test_several_nodes_need_slurm(root: Path, tmp_path: Path) -> None:
-    words = ["--config", "{}", "--split", "s", "--root", "r", "--model", "m", "--state", str(tmp_path / "state")]
+    config = {"method": "supervised", "version": 1, "dataset": "any", "data": {}, "labels": {"protocol": "all"}}
+    config |= {"optim": {"lr": 0.1, "schedule": "constant"}, "train": {"steps": 1}, "options": {}}
+    split = tmp_path / "split.csv"
+    split.touch()
+    words = ["--config", json.dumps(config), "--split", str(split), "--root", "r", "--model", "m"]
+    words += ["--state", str(tmp_path / "state")]
     runtime = ["--runtime", '{"nodes": 2}']
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     command = [sys.executable, root / "workflow" / "cli.py", "train", *words, *runtime]

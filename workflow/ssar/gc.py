@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ssar.asked import Asked, neighbours, sharing
 from ssar.errors import UserError
-from ssar.leftovers import TITLES, Found, Item, find
+from ssar.leftovers import CAREFUL, TITLES, Found, Item, find
 from ssar.paths import Paths
 from ssar.status import Signs
 
@@ -58,7 +58,7 @@ def _refuse(found: Found, results: str, strangers: Sequence[Path]) -> None:
 def remove(items: Iterable[Item]) -> Iterator[str]:
     """Remove files and folders; yields what was not removed, with the reason."""
     for item in items:
-        if item.state is not None and Signs.read(item.state).alive(time.time()):  # since it was listed
+        if item.state is not None and Signs.read(item.state).alive(time.time(), CAREFUL):  # since it was listed
             yield f"{item.path}: its run has just started"
             continue
         try:

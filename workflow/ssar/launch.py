@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,16 +84,16 @@ class End:
         return f"{who} was killed by signal {number} ({_name(number)}): {cause} The lines above may tell more"
 
 
-def train(runtime: Runtime, kept: Finished, words: Sequence[str]) -> int:
+def train(runtime: Runtime, state: Path, words: Sequence[str], finished: Callable[[], Finished]) -> int:
     """Run a training's ranks to their end; returns the exit status.
 
     `words`: the command line that each of them gets, from the script on. Takes the next attempt at the run; a failure
-    that the ranks could not tell is noted in its state. `kept`: where its outputs are given back from, if it has
-    finished before.
+    that the ranks could not tell is noted in its folder `state`. `finished`: what its outputs are given back from, if
+    it has finished before.
     """
-    state = kept.state
     claim = Claim.take(state)
     with Life(claim, speaks=False):
+        kept = finished()
         if kept.restore(claim):
             claim.interrupted()  # no sign of life is expected
             return 0

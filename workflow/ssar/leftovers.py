@@ -23,6 +23,8 @@ from ssar.views import SLUG
 
 DAY = 86400.0
 HOUR = 3600.0
+CAREFUL = 600.0
+"""Seconds without a sign of life after which a run may be removed: clocks differ, and a file server may hang."""
 
 RUN = rf"[^./+]+\.[^/+]+?\.(?:{'|'.join(METHODS)})\.s\d+\.[0-9a-f]{{6}}"
 RUN_ID = re.compile(RUN)
@@ -130,7 +132,7 @@ class _Finder:
 
     def at_work(self, run_id: str) -> bool:
         if run_id not in self.alive:
-            self.alive[run_id] = Signs.read(self.paths.state(run_id)).alive(self.now)
+            self.alive[run_id] = Signs.read(self.paths.state(run_id)).alive(self.now, CAREFUL)
         return self.alive[run_id]
 
     def runs(self) -> None:

@@ -54,9 +54,12 @@ class Signs:
         """Whether the newest attempt failed: an older one's failure says nothing any more."""
         return self.failure is not None and self.failure.attempt == self.number
 
-    def alive(self, now: float) -> bool:
-        """Whether the newest attempt is at work: it has reported lately, or has just started, and did not fail."""
-        return self.seen is not None and now - self.seen < SILENCE and not self.failed
+    def alive(self, now: float, silence: float = SILENCE) -> bool:
+        """Whether the newest attempt is at work: it has reported lately, or has just started, and did not fail.
+
+        `silence`: seconds without a sign of life that are too many, also by a clock that is fast.
+        """
+        return self.seen is not None and abs(now - self.seen) < silence and not self.failed
 
     @property
     def where(self) -> str:

@@ -119,6 +119,9 @@ class Watch(threading.Thread):
 
 
 def _guard(board: Board, seconds: float, parent: int) -> None:
+    # the guarded process answers them, and ends this one
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     while os.getppid() == parent:
         time.sleep(min(1.0, seconds / 4))
         stuck = [entry for entry in board.busy() if entry.seconds > seconds and entry.pid == parent]

@@ -165,7 +165,7 @@ def train(
 
     Raises UserError for what the user can mend: a split, video or device that does not serve, a state of other
     settings, a loss that is not finite, a full disk, a newer attempt at the same run (Superseded). Leaves by SystemExit
-    (128 + the signal) on SIGTERM and SIGURG, state saved.
+    (128 + the signal) on SIGTERM, SIGINT, SIGHUP and SIGURG, state saved.
     """
     began = time.monotonic()
     fabric = launched(config, runtime)
