@@ -12,7 +12,7 @@ RUN := PATH="$(CURDIR)/.venv/bin:$$PATH"
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo benchmark-demo papers-demo all-tables-smoke test lint format bench docs lock clean setup
+.PHONY: help demo benchmark-demo papers-demo all-tables-smoke test test-slurm soak-slurm lint format bench docs lock clean setup
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -37,7 +37,14 @@ all-tables-smoke: setup ## every table, figure, claim and the report from two tr
 	else echo "no TeX engine: the tables are not typeset"; fi
 
 test: lint ## lint, type-check and test
-	$(RUN) python -m pytest -n $(CORES) --dist loadfile $(TESTS)
+	$(RUN) python -m pytest -n $(CORES) --dist loadfile --ignore tests/slurm $(TESTS)
+
+# most of each test is waiting, hence more of them at once than cores
+test-slurm: setup ## faults on a real SLURM cluster that is started here; needs root and the packages that it names
+	$(RUN) python -m pytest -n 4 --dist worksteal -rs --timeout 900 tests/slurm
+
+soak-slurm: setup ## sixty trainings on that cluster while jobs, nodes and Snakemake are killed; half an hour
+	$(RUN) python -m tests.slurm.soak
 
 lint: setup ## ruff, snakefmt, mypy and snakemake's own linter
 	$(RUN) ruff check .
