@@ -166,7 +166,7 @@ def test_what_a_run_leaves_behind(finished: Path) -> None:
     assert facts["peak_memory_bytes"]["host"] > 1e7
     assert len(facts["split"]["sha256"]) == 64
     state = finished.parent / "state"
-    assert sorted(path.name for path in state.iterdir()) == ["attempt.json", "lock", "tensorboard"]
+    assert sorted(path.name for path in state.iterdir()) == ["attempt.json", "finished", "lock", "tensorboard"]
 
 
 @pytest.mark.parametrize(
