@@ -174,15 +174,17 @@ def test_times_are_told_in_their_largest_unit(seconds, text):
 
 def test_jobs_of_slurm_are_known_by_their_comments(tmp_path, monkeypatch):
     run_id = "ucf101.videossl-20.ltg.s0.abc123"
+    here = os.getcwd()
     lines = [
-        f"17|PENDING|Resources|rule_train_student_wildcards_{run_id}",
-        f"18|RUNNING|None|rule_predict_wildcards_{run_id}_10x3-256-logits",
-        "19|PENDING|Priority|(null)",
-        "20|PENDING|Priority|somebody's | own",
+        f"17|PENDING|Resources|{here}|rule_train_student_wildcards_{run_id}",
+        f"18|RUNNING|None|{here}|rule_predict_wildcards_{run_id}_10x3-256-logits",
+        f"19|PENDING|Priority|{here}|(null)",
+        f"20|PENDING|Priority|{here}|somebody's | own",
+        f"21|RUNNING|None|/elsewhere|rule_train_student_wildcards_{run_id}",
         "garbage",
         "",
     ]
-    assert dict(parse(lines)) == {run_id: QueuedJob("17", "PENDING", "Resources")}
+    assert dict(parse(lines, here)) == {run_id: QueuedJob("17", "PENDING", "Resources")}
     monkeypatch.setenv("PATH", str(tmp_path))
     assert trainings() == {}
     client = tmp_path / "squeue"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-FORMAT = "%i|%T|%r|%k"
-"""Job, state, reason, comment: the last may hold anything."""
+FORMAT = "%i|%T|%r|%Z|%k"
+"""Job, state, reason, folder, comment: the last may hold anything."""
 
 SECONDS = 5.0
 """How long to wait for a busy controller."""
@@ -26,7 +27,8 @@ class QueuedJob(NamedTuple):
 
 
 def trainings() -> dict[str, QueuedJob] | None:
-    """The user's jobs by the run that they train; none without a SLURM client, None where it does not answer."""
+    """The user's jobs of this folder by the run that they train; none without a SLURM client, None where it does not
+    answer."""
     if shutil.which("squeue") is None:
         return {}
     command = ["squeue", "--me", "--noheader", "--format", FORMAT]
@@ -34,15 +36,16 @@ def trainings() -> dict[str, QueuedJob] | None:
         found = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return dict(parse(found.stdout.splitlines()))
+    return dict(parse(found.stdout.splitlines(), os.getcwd()))
 
 
-def parse(lines: Iterable[str]) -> Iterator[tuple[str, QueuedJob]]:
-    """Run and job of each line that is a training's."""
+def parse(lines: Iterable[str], folder: str) -> Iterator[tuple[str, QueuedJob]]:
+    """Run and job of each line that is a training's and was submitted in a folder: another may have the same run."""
     for line in lines:
         job, _, rest = line.strip().partition("|")
         state, _, rest = rest.partition("|")
-        reason, _, comment = rest.partition("|")
+        reason, _, rest = rest.partition("|")
+        place, _, comment = rest.partition("|")
         found = COMMENT.fullmatch(comment)
-        if found:
+        if found and place == folder:
             yield found["run"], QueuedJob(job, state, reason)
