@@ -273,6 +273,8 @@ def test_a_training_takes_as_many_devices_as_divide_its_shares(grid: Grid) -> No
     assert fitting(Runtime(nodes=2, devices=8), run.config.model_copy(update=alone)).world == 1
 
 
-def test_an_unknown_scope_is_a_mistake(grid: Grid) -> None:
+def test_an_unknown_scope_is_a_mistake(tmp_path: Path) -> None:
+    overlay = tmp_path / "typo.yaml"
+    overlay.write_text("devices: {lgt: {devices: 2}}")
     with pytest.raises(UserError, match=r"key `devices.lgt`: .*did you mean `ltg`\?"):
-        with_project(grid, devices={"lgt": {"devices": 2}})
+        build([*FILES, overlay])

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
-from collections.abc import Iterator
 
 from ssar.config import RunConfig
 from ssar.engine.plan import divides
-from ssar.errors import UserError
 from ssar.grid import Grid
 from ssar.project import Devices
 from ssar.runtime import Runtime
@@ -19,11 +16,8 @@ def runtimes(grid: Grid) -> dict[str, Runtime]:
 
     The scopes of the key `devices` count in the order `all`, method, variant, `paper/variant`; the later wins. A run
     that several variants share gets the largest number of devices that one of them wants; none gets more than divide
-    the shares of a step among them. Raises UserError for a scope that names nothing.
+    the shares of a step among them.
     """
-    problems = list(_problems(grid))
-    if problems:
-        raise UserError.of("the configuration has mistakes:", problems)
     wishes, base = grid.project.devices, grid.project.runtime
     if not wishes and base.world == 1:
         return dict.fromkeys(grid.runs, base)
@@ -53,15 +47,3 @@ def _changed(runtime: Runtime, wishes: list[Devices]) -> Runtime:
     for wish in wishes:
         update |= wish.model_dump(exclude_none=True)
     return runtime.model_copy(update=update)
-
-
-def _problems(grid: Grid) -> Iterator[str]:
-    known = {"all"}
-    for paper in grid.papers.values():
-        known |= set(paper.experiments) | {experiment.method for experiment in paper.experiments.values()}
-        known |= {f"{paper.name}/{variant}" for variant in paper.experiments}
-    for name in grid.project.devices:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(known))}"
-            yield f"key `devices.{name}`: neither `all`, a method nor a variant; {hint}"

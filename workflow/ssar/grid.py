@@ -114,11 +114,12 @@ class Grid:
         for paper in self.papers.values():
             known |= set(paper.experiments) | {experiment.method for experiment in paper.experiments.values()}
             known |= {f"{paper.name}/{variant}" for variant in paper.experiments}
-        for name in self.project.overrides:
+        scopes: dict[str, Mapping[str, Any]] = {"overrides": self.project.overrides, "devices": self.project.devices}
+        for key, name in ((key, name) for key, named in scopes.items() for name in named):
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
                 hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(known))}"
-                self._problems[f"key `overrides.{name}`: neither `all`, a method nor a variant; {hint}"] = None
+                self._problems[f"key `{key}.{name}`: neither `all`, a method nor a variant; {hint}"] = None
         if self.project.paper not in self.papers:
             self._problems[f"key `paper`: `{self.project.paper}` is not among `papers`"] = None
 
