@@ -180,7 +180,10 @@ def install() -> None:
         make_venv(uv)
     STAMP.unlink(missing_ok=True)
     print(f"setup: installing {LOCK.name} into {VENV}", file=sys.stderr, flush=True)
-    call(uv, "pip", "sync", "--require-hashes", "--python", str(VENV / "bin" / "python"), str(LOCK))
+    # without bytecode every start of a machine that writes none (a read-only environment, PYTHONDONTWRITEBYTECODE, as
+    # containers set it) compiles all modules again: 3.4 s instead of 1.1 s for Snakemake alone, twice in every job
+    options = ("--compile-bytecode", "--require-hashes")
+    call(uv, "pip", "sync", *options, "--python", str(VENV / "bin" / "python"), str(LOCK))
     temporary = STAMP.with_suffix(".part")
     temporary.write_text(stamp() or "")
     os.replace(temporary, STAMP)
