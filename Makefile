@@ -43,7 +43,7 @@ test: lint ## lint, type-check and test
 test-slurm: setup ## faults on a real SLURM cluster that is started here; needs root and the packages that it names
 	$(RUN) python -m pytest -n 4 --dist worksteal -rs --timeout 900 tests/slurm
 
-soak-slurm: setup ## sixty jobs on that cluster while they, nodes and Snakemake are killed; half an hour
+soak-slurm: setup ## sixty trainings on that cluster while they, nodes and Snakemake are killed; half an hour
 	$(RUN) python -m tests.slurm.soak
 
 lint: setup ## ruff, snakefmt, mypy and snakemake's own linter
