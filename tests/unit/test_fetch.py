@@ -1,264 +1,306 @@
-"""Downloads against a server of our own: cut connections, wrong files, mirrors, lists of parts; unpacking."""
+"""Downloading one file from a server of our own: whatever goes wrong, the right file or a clear refusal."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-import http.server
-import io
 import json
-import tarfile
-import threading
-import zipfile
+import random
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests import server as web
+from tests.archives import tarred, zipped
+from tests.server import Server, serving
 
-import ssar.data.archives as archives
-import ssar.data.download as download
-from ssar.config import DatasetConfig, ListFile, Mirror
-from ssar.data.fetch import fetch_dataset, unpack_dataset
+from ssar.config import ListFile
+from ssar.data.download import Patience, UnavailableError, fetch_file
 from ssar.data.lists import read_list
 from ssar.errors import UserError
 
 CONTENT = bytes(range(256)) * 12000  # about 3 MB
+SIZE = len(CONTENT)
 SHA = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Serves `files`; the first `cuts` answers stop half way, the first `busy` ones are 503."""
-
-    daemon_threads = True
-    cuts = busy = 0
-    ranges = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files: dict[str, bytes] = {"/good": CONTENT}
-        self.log: list[tuple[str, str | None]] = []
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}{path}"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        span = self.headers.get("Range") if self.server.ranges else None
-        self.server.log.append((self.path, span))
-        content = self.server.files.get(self.path)
-        if self.server.busy:
-            self.server.busy -= 1
-            return self.send_error(503)
-        if content is None:
-            return self.send_error(404)
-        start = int(span.removeprefix("bytes=").removesuffix("-")) if span else 0
-        if span and start >= len(content):
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(content)}")
-            self.send_header("Content-Length", "0")
-            return self.end_headers()
-        body = content[start:]
-        self.send_response(206 if span else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.server.cuts:
-            self.server.cuts -= 1
-            body = body[: len(body) // 2]
-        self.wfile.write(body)
-        return None
-
-    def log_message(self, *_: object) -> None:
-        pass
+SHORT = Patience(attempts=3, pause=0.01, longest_pause=0.02, longest_wait=0.5, silence=0.3, window=0.2, slowest=50_000)
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.01)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    server = Server()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving() as server:
+        server.state.files["/good"] = CONTENT
+        yield server
+
+
+def fetch(server: Server, path: Path, *names: str, checked: bool = True) -> str:
+    urls = [server.url(name) for name in names or ("/good",)]
+    return fetch_file(urls, path, sha256=SHA if checked else None, size=SIZE if checked else None, patience=SHORT)
+
+
+def refusal(server: Server, path: Path, *names: str, checked: bool = True) -> str:
+    """What is said when no address gives the file, which must then not be there."""
+    with pytest.raises(UnavailableError) as caught:
+        fetch(server, path, *names, checked=checked)
+    assert not path.exists()
+    return str(caught.value)
 
 
 def test_a_cut_download_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
-    server.cuts = 2
+    server.state.acts["/good"] = [web.cut(), web.cut()]
     path = tmp_path / "new" / "file"
-    assert download.fetch_file([server.url("/good")], path, sha256=SHA, size=len(CONTENT)) == server.url("/good")
+    assert fetch(server, path) == server.url("/good")
     assert path.read_bytes() == CONTENT
-    half = len(CONTENT) // 2
-    assert server.log == [("/good", None), ("/good", f"bytes={half}-"), ("/good", f"bytes={half + half // 2}-")]
+    half = SIZE // 2
+    assert server.got("/good") == [None, f"bytes={half}-", f"bytes={half + half // 2}-"]
     assert [item.name for item in path.parent.iterdir()] == ["file"]
-    # what is there and right is not fetched again
-    download.fetch_file([server.url("/good")], path, sha256=SHA)
-    assert len(server.log) == 3
+    # what is there and right is not fetched again; what is there and wrong is
+    fetch(server, path)
+    assert len(server.got("/good")) == 3
+    path.write_bytes(CONTENT[:-1] + b"x")
+    fetch(server, path)
+    assert path.read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-@pytest.mark.parametrize("have", [1000, len(CONTENT), len(CONTENT) + 5])
+@pytest.mark.parametrize("have", [1000, SIZE, SIZE + 5])
 def test_bytes_of_an_earlier_call_are_used_if_they_fit(server: Server, tmp_path: Path, ranges: bool, have: int) -> None:
-    server.ranges = ranges
+    server.state.ranges = ranges
     (tmp_path / "file.part").write_bytes((CONTENT + b"extra")[:have])
-    download.fetch_file([server.url("/good")], tmp_path / "file", sha256=SHA)
+    fetch_file([server.url("/good")], tmp_path / "file", sha256=SHA, patience=SHORT)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("tag", ['"one"', 'W/"one"', None])
+def test_a_new_version_on_the_server_is_never_joined_to_the_old_one(server: Server, tmp_path: Path, tag: str) -> None:
+    """No checksum: ETag, or at least the size, tells that the file has changed between two calls."""
+    path, old, new = tmp_path / "file", b"old" * 100_000, b"new" * 100_001
+    server.state.files["/file"] = old
+    if tag:
+        server.state.tags["/file"] = tag
+    server.state.always["/file"] = web.stall()
+    refusal(server, path, "/file", checked=False)
+    assert (tmp_path / "file.part").stat().st_size >= len(old) // 2
+    server.state.always.clear()
+    # the same version is continued
+    if tag == '"one"':
+        before = len(server.got("/file"))
+        shutil.copytree(tmp_path, tmp_path.with_name("same"))
+        fetch(server, tmp_path.with_name("same") / "file", "/file", checked=False)
+        assert (tmp_path.with_name("same") / "file").read_bytes() == old
+        assert None not in server.got("/file")[before:]
+        assert server.state.log[-1].condition == tag
+    server.state.files["/file"] = new
+    if tag:
+        server.state.tags["/file"] = tag.replace("one", "two")
+    fetch(server, path, "/file", checked=False)
+    assert path.read_bytes() == new
+
+
+def test_bytes_of_another_address_are_thrown_away_without_a_checksum(server: Server, tmp_path: Path) -> None:
+    server.state.files |= {"/a": b"a" * SIZE, "/b": b"b" * SIZE}
+    server.state.always["/a"] = web.cut(0)
+    server.state.acts["/a"] = [web.cut()]
+    fetch(server, tmp_path / "file", "/a", "/b", checked=False)
+    assert (tmp_path / "file").read_bytes() == b"b" * SIZE
+    # with one the second address continues, which says that it has the same bytes
+    server.state.acts["/good"] = [web.cut(), web.status(404)]
+    server.state.files["/copy"] = CONTENT
+    fetch(server, tmp_path / "other", "/good", "/copy")
+    assert server.got("/copy") == [f"bytes={SIZE // 2}-"]
+
+
 def test_mirrors_are_tried_in_order(server: Server, tmp_path: Path) -> None:
-    server.files["/wrong"] = b"x" * len(CONTENT)
-    server.files["/small"] = b"x" * 10
-    urls = [server.url(path) for path in ("/none", "/small", "/wrong", "/good")]
-    assert download.fetch_file(urls, tmp_path / "file", sha256=SHA, size=len(CONTENT)) == urls[3]
-    assert [path for path, _ in server.log] == ["/none", "/small", "/wrong", "/good"]
-    with pytest.raises(UserError) as caught:
-        download.fetch_file(urls[:3], tmp_path / "other", sha256=SHA, size=len(CONTENT))
-    text = str(caught.value)
+    server.state.files |= {"/wrong": b"x" * SIZE, "/small": b"x" * 10, "/mine": CONTENT}
+    server.state.always |= {"/mine": web.status(403), "/page": web.page()}
+    server.state.files["/page"] = CONTENT
+    names = ("/none", "/mine", "/small", "/page", "/wrong", "/good")
+    assert fetch(server, tmp_path / "file", *names) == server.url("/good")
+    assert [request.path for request in server.state.log] == list(names)
+    text = refusal(server, tmp_path / "other", *names[:-1])
     for words in (
         "/none: HTTP 404",
+        "/mine: HTTP 403",
         "/small: the server's file has 10 bytes",
+        "/page: the server sends a web page",
         "/wrong: sha256",
+        "fetched twice",
         str(tmp_path / "other"),
     ):
         assert words in text
-    assert not (tmp_path / "other").exists()
     assert not (tmp_path / "other.part").exists()
 
 
-def test_a_busy_server_is_asked_again_but_not_for_ever(server: Server, tmp_path: Path) -> None:
-    server.busy = 3
-    download.fetch_file([server.url("/good")], tmp_path / "file", sha256=SHA)
-    server.busy = 99
-    with pytest.raises(UserError, match="given up after 5 attempts: HTTP 503"):
-        download.fetch_file([server.url("/good")], tmp_path / "other")
+def test_a_flipped_bit_is_refused_and_fetched_anew(server: Server, tmp_path: Path) -> None:
+    server.state.acts["/good"] = [web.flip()]
+    fetch(server, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    # in what an earlier call left, too
+    (tmp_path / "other.part").write_bytes(b"x" * 1000)
+    fetch(server, tmp_path / "other", "/good", "/none")
+    assert (tmp_path / "other").read_bytes() == CONTENT
 
 
-def test_empty_files_are_refused(server: Server, tmp_path: Path) -> None:
-    server.files["/empty"] = b""
-    with pytest.raises(UserError, match="the file is empty"):
-        download.fetch_file([server.url("/empty")], tmp_path / "file")
+def test_a_busy_server_is_asked_again_when_it_says_but_not_for_ever(server: Server, tmp_path: Path) -> None:
+    server.state.acts["/good"] = [web.status(503, Retry_After="0"), web.status(429, Retry_After="1")]
+    start = time.monotonic()
+    fetch(server, tmp_path / "file")
+    assert 0.5 <= time.monotonic() - start < 5  # not longer than `longest_wait`
+    server.state.always["/good"] = web.status(503)
+    assert "given up after 3 attempts: HTTP 503" in refusal(server, tmp_path / "other")
+    # another address helps
+    server.state.files["/copy"] = CONTENT
+    fetch(server, tmp_path / "other", "/good", "/copy")
 
 
-def test_an_untrusted_certificate_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import ssl
-    import urllib.error
-
-    def refuse(*_: object, **__: object) -> None:
-        error = ssl.SSLCertVerificationError("certificate verify failed")
-        error.verify_message = "unable to get local issuer certificate"
-        raise urllib.error.URLError(error)
-
-    monkeypatch.setattr(download.urllib.request, "urlopen", refuse)
-    with pytest.raises(UserError, match=r"certificate is not valid \(unable to get local issuer certificate\)"):
-        download.fetch_file(["https://example.org/x"], tmp_path / "file")
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as pack:
-        for name, content in files.items():
-            pack.writestr(name, content)
-    return buffer.getvalue()
+@pytest.mark.parametrize("act", [web.stall(0.003), web.trickle(2000)], ids=["silent", "slow"])
+def test_a_connection_that_does_not_get_on_is_dropped(server: Server, tmp_path: Path, act: web.Act) -> None:
+    server.state.acts["/good"] = [act]
+    fetch(server, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    server.state.files["/bad"] = CONTENT
+    server.state.always["/bad"] = act
+    start = time.monotonic()
+    fetch(server, tmp_path / "other", "/bad", "/good")
+    assert (tmp_path / "other").read_bytes() == CONTENT
+    assert time.monotonic() - start < 10
 
 
-def tarred(files: dict[str, bytes], mode: str = "w:gz") -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as pack:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            pack.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
+def test_a_server_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving() as server:
+        url = server.url("/good")
+    with pytest.raises(UserError, match=r"given up after 3 attempts: .*refused"):
+        fetch_file([url], tmp_path / "file", patience=SHORT)
+    with pytest.raises(UserError, match="No connection adapters"):
+        fetch_file(["gopher://example.org/x"], tmp_path / "file", patience=SHORT)
 
 
-def test_a_dataset_is_fetched_and_unpacked(server: Server, tmp_path: Path) -> None:
-    inner = zipped({"sit/c.avi": b"c"})
-    server.files |= {
-        "/all.zip": zipped({"run/a.avi": b"a", "__MACOSX/x": b"", "more.zip": inner}),
-        "/list.txt": "\n".join(server.url(f"/part%20{i}.tar.gz") for i in range(2)).encode(),
-        "/part%200.tar.gz": tarred({"./b.mp4": b"b"}),
-        "/part%201.tar.gz": tarred({"d.mp4": b"d"}, "w:"),  # a plain tar under a wrong name
-    }
-    content = server.files["/all.zip"]
-    config = DatasetConfig(
-        kind="download",
-        files=(
-            Mirror(
-                name="all.zip", urls=(server.url("/none"), server.url("/all.zip")),
-                sha256=hashlib.sha256(content).hexdigest(), bytes=len(content),
-            ),
-            Mirror(name="train.txt", urls=(server.url("/list.txt"),), parts=True),
-        ),
-    )  # fmt: skip
-    fetch_dataset(config, tmp_path / "downloads.json")
-    files = json.loads((tmp_path / "downloads.json").read_text())["files"]
-    assert [item["name"] for item in files] == ["all.zip", "train/part 0.tar.gz", "train/part 1.tar.gz"]
-    assert files[0]["url"] == server.url("/all.zip")
-    unpack_dataset(tmp_path / "downloads.json", tmp_path / "unpacked.json")
-    found = {
-        path.relative_to(tmp_path / "videos").as_posix() for path in (tmp_path / "videos").rglob("*") if path.is_file()
-    }
-    assert found == {"run/a.avi", "sit/c.avi", "train/part 0/b.mp4", "train/part 1/d.mp4"}
-    assert json.loads((tmp_path / "unpacked.json").read_text())["files"] == 4
+def test_what_is_shorter_than_stated_is_refused(server: Server, tmp_path: Path) -> None:
+    server.state.always["/good"] = web.shorter(7)
+    assert f"the server's file has {SIZE - 7} bytes, not {SIZE}" in refusal(server, tmp_path / "file")
+    server.state.always["/good"] = lambda answer: (web.shorter(7)(answer), web.without_length(answer))[0]
+    assert f"{SIZE - 7} bytes instead of {SIZE}" in refusal(server, tmp_path / "file")
+    server.state.files["/empty"] = b""
+    assert "the file is empty" in refusal(server, tmp_path / "file", "/empty", checked=False)
 
 
-def test_unpacking_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    (tmp_path / "downloads").mkdir()
-    (tmp_path / "downloads" / "1.zip").write_bytes(zipped({"run/a.avi": b"a"}))
-    (tmp_path / "downloads" / "2.zip").write_bytes(b"damaged")
-    records = [{"name": f"{i}.zip", "url": "", "bytes": 1, "sha256": None, "into": ""} for i in (1, 2)]
-    (tmp_path / "downloads.json").write_text(json.dumps({"files": records}))
-    with pytest.raises(UserError, match=r"2\.zip cannot be unpacked"):
-        unpack_dataset(tmp_path / "downloads.json", tmp_path / "unpacked.json")
-    assert not (tmp_path / "unpacked.json").exists()
-    (tmp_path / "downloads" / "1.zip").unlink()  # done already: not needed again
-    (tmp_path / "downloads" / "2.zip").write_bytes(zipped({"run/b.avi": b"b"}))
-    unpack_dataset(tmp_path / "downloads.json", tmp_path / "unpacked.json")
-    assert {path.name for path in (tmp_path / "videos" / "run").iterdir()} == {"a.avi", "b.avi"}
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tgz", "a.rar", "list.txt"])
+@pytest.mark.parametrize("kind", ["text/html", "application/octet-stream"])
+def test_a_web_page_is_no_file_whatever_it_calls_itself(server: Server, tmp_path: Path, name: str, kind: str) -> None:
+    server.state.files["/x"] = b""
+    server.state.always["/x"] = web.page(kind)
+    assert "a web page instead of the file" in refusal(server, tmp_path / name, "/x", checked=False)
+    assert not list(tmp_path.glob("*.part*"))
 
 
-@pytest.mark.parametrize("name", ["../evil", "/evil", "run/../../evil", "C:/evil"])
-@pytest.mark.parametrize("pack", [zipped, tarred])
-def test_archives_cannot_write_outside_their_folder(tmp_path: Path, name: str, pack) -> None:  # type: ignore[no-untyped-def]
-    archive = tmp_path / ("a.zip" if pack is zipped else "a.tar.gz")
-    archive.write_bytes(pack({name: b"x"}))
-    with pytest.raises(UserError, match="outside the folder"):
-        archives.unpack(archive, tmp_path / "videos")
-    assert not list(tmp_path.rglob("evil"))
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tar", "a.tar.bz2", "a.tar.xz"])
+def test_an_archive_without_checksum_is_read_to_its_end(server: Server, tmp_path: Path, name: str) -> None:
+    files = {f"run/{i}.avi": random.Random(i).randbytes(3000) for i in range(20)}
+    mode = {"a.tar": "w:gz", "a.tar.gz": "w:gz", "a.tar.bz2": "w:bz2", "a.tar.xz": "w:xz"}
+    server.state.files["/x"] = zipped(files) if name == "a.zip" else tarred(files, mode[name])
+    server.state.always["/x"] = web.flip(0.4)
+    text = refusal(server, tmp_path / name, "/x", checked=False)
+    assert re.search("the archive is damaged|no .* archive", text), text
+    assert "fetched twice" in text
+    server.state.always.clear()
+    fetch(server, tmp_path / name, "/x", checked=False)
+    # cut off without a word, and not an archive at all
+    server.state.always["/x"] = lambda answer: (web.shorter(900)(answer), web.without_length(answer))[0]
+    assert "the archive is damaged" in refusal(server, tmp_path / f"2{name}", "/x", checked=False)
+    assert "archive; it begins with" in refusal(server, tmp_path / f"3{name}", "/good", checked=False)
 
 
-def test_links_in_archives_are_not_followed(tmp_path: Path) -> None:
-    archive = tmp_path / "a.tar"
-    with tarfile.open(archive, "w") as pack:
-        link = tarfile.TarInfo("link")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc"
-        pack.addfile(link)
-        inside = tarfile.TarInfo("link/passwd")
-        pack.addfile(inside, io.BytesIO())
-    archives.unpack(archive, tmp_path / "videos")
-    assert not (tmp_path / "videos" / "link").is_symlink()
+def test_a_tar_may_be_compressed_or_not_whatever_its_name_says(server: Server, tmp_path: Path) -> None:
+    for number, mode in enumerate(("w:", "w:gz", "w:bz2", "w:xz")):
+        server.state.files["/x"] = tarred({"run/a.avi": b"a" * 2000}, mode)
+        fetch(server, tmp_path / f"{number}.tar.gz", "/x", checked=False)
 
 
-def test_rar_needs_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.rar").write_bytes(b"Rar!")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="needs one of bsdtar, unrar"):
-        archives.unpack(tmp_path / "a.rar", tmp_path / "videos")
-    # any program of that name and behaviour will do
-    tool = tmp_path / "unrar"
-    tool.write_text('#!/bin/sh\n/bin/mkdir -p "$5/run" && echo content > "$5/run/a.avi"\n')
-    tool.chmod(0o755)
-    archives.unpack(tmp_path / "a.rar", tmp_path / "videos")
-    assert (tmp_path / "videos" / "run" / "a.avi").read_text() == "content\n"
+def test_an_untrusted_certificate_moves_on_to_the_next_address(server: Server, tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate")
+    pem = tmp_path / "both.pem"
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem"
+    subprocess.run(make.split(), cwd=tmp_path, check=True, capture_output=True)
+    pem.write_bytes((tmp_path / "key.pem").read_bytes() + (tmp_path / "cert.pem").read_bytes())
+    with serving(pem) as broken:
+        broken.state.files["/good"] = CONTENT
+        urls = [broken.url("/good"), server.url("/good")]
+        assert fetch_file(urls, tmp_path / "file", sha256=SHA, patience=SHORT) == urls[1]
+        with pytest.raises(UserError, match=r"certificate is not valid \(self.signed certificate\)"):
+            fetch_file(urls[:1], tmp_path / "other", sha256=SHA, patience=SHORT)
+        assert not broken.state.log
+
+
+def limited(server: Server, path: Path, limit: int) -> subprocess.CompletedProcess[str]:
+    """Download in a process that may write no larger file."""
+    code = (
+        "import sys; from ssar.data.download import fetch_file; from pathlib import Path\n"
+        "from ssar.errors import UserError\n"
+        "try: fetch_file([sys.argv[1]], Path(sys.argv[2]))\n"
+        "except UserError as error: sys.exit(str(error))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, server.url("/good"), str(path)],
+        env={"PYTHONPATH": "workflow", "no_proxy": "127.0.0.1"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+
+
+def test_a_full_disk_keeps_what_has_arrived(server: Server, tmp_path: Path) -> None:
+    server.state.tags["/good"] = '"1"'
+    done = limited(server, tmp_path / "file", 2_000_000)
+    assert done.returncode == 1
+    assert re.search(r"File too large after 0\.00[12] GB, which are kept; make room", done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+    kept = (tmp_path / "file.part").stat().st_size
+    assert 0 < kept <= 2_000_000
+    assert limited(server, tmp_path / "file", 10_000_000).returncode == 0
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert server.got("/good") == [None, f"bytes={kept}-"]
+
+
+def test_a_disk_that_is_too_small_is_told_before_the_download(server: Server, tmp_path: Path) -> None:
+    server.state.claims["/good"] = 10**16
+    with pytest.raises(UserError, match=r"10000000\.000 GB of file are still to download and .* are free"):
+        fetch(server, tmp_path / "file", checked=False)
+    assert not (tmp_path / "file").exists()
+
+
+def test_two_processes_do_not_write_one_file(server: Server, tmp_path: Path) -> None:
+    with open(tmp_path / ".file.lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="another process has been downloading it"):
+            fetch(server, tmp_path / "file")
+    fetch(server, tmp_path / "file")
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}
 
 
 def test_published_lists_are_fetched_once(server: Server, tmp_path: Path) -> None:
     text = b"run/a 30 0\n"
-    server.files["/list"] = text
+    server.state.files["/list"] = text
     item = ListFile(
         path=str(tmp_path / "lists" / "l.txt"), url=server.url("/list"), sha256=hashlib.sha256(text).hexdigest()
     )
     for _ in range(2):
         assert [entry.stem for entry in read_list(item, "train", (".avi",))] == ["a"]
-    assert len(server.log) == 1
+    assert len(server.got("/list")) == 1
+
+
+def test_the_origin_of_a_partial_file_lies_beside_it(server: Server, tmp_path: Path) -> None:
+    server.state.tags["/good"] = '"v1"'
+    server.state.always["/good"] = web.cut()
+    server.state.acts["/good"] = [web.stall()]
+    refusal(server, tmp_path / "file", checked=False)
+    origin = json.loads((tmp_path / "file.part.json").read_text())
+    assert origin == {"url": server.url("/good"), "etag": '"v1"', "modified": None, "total": SIZE}
