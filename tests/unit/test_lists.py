@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from ssar.config import DatasetConfig, ListFile
 from ssar.data.layout import lay_out
-from ssar.data.lists import Entry, local_path, read_list, stem
-from ssar.data.matching import Matcher, refuse_contradictions, refuse_missing
+from ssar.data.list_files import local_list
+from ssar.data.lists import Entry, read_list, stem
+from ssar.data.matching import refuse_contradictions
 from ssar.errors import UserError
 from ssar.files import sha256
 
@@ -37,8 +38,16 @@ def described(item: ListFile, role: str = "train") -> list[tuple[str | None, str
         ("/mnt/x/Run/a.avi,3\n/mnt/x/Sit/b.avi,20\n", [("Run", "a", 3), ("Sit", "b", 20)]),
         ("Run/a.avi\n\nSit/b.avi\n", [("Run", "a", None), ("Sit", "b", None)]),
         ("Run/a.avi 1\nRun/a.avi 1\n", [("Run", "a", 1)]),
+        ("D:\\data\\Run\\a.avi 1\nD:\\data\\Sit\\b.avi 2\n", [("Run", "a", 1), ("Sit", "b", 2)]),
+        ("Run/a.mpg 1\nRun/b.WMV 1\n", [("Run", "a", 1), ("Run", "b", 1)]),
+        ("tying knot/-a_bC 1.mp4 3\n", [("tying knot", "-a_bC 1", 3)]),
+        ("-a_bCdEfGhI 3\n", [(None, "-a_bCdEfGhI", 3)]),
+        ("train/Run/1.avi 0\nval/Run/1.avi 0\n", [("Run", "1", 0), ("Run", "1", 0)]),
     ],
-    ids=["rawframes", "videos", "svformer", "svformer with commas", "ucf test", "repeated line"],
+    ids=[
+        *("rawframes", "videos", "svformer", "svformer with commas", "ucf test", "repeated line", "Windows"),
+        *("other endings than the dataset's", "spaces", "names alone", "one name in two folders"),
+    ],
 )
 def test_formats_are_recognised(tmp_path: Path, text: str, expected: list) -> None:
     assert described(write(tmp_path, text)) == expected
@@ -70,6 +79,15 @@ def test_mistakes_name_file_and_line(tmp_path: Path) -> None:
         read_list(write(tmp_path, "A/a.avi 0\nA/a.avi 1\n"), "train", EXTENSIONS)
     with pytest.raises(UserError, match="names no training video"):
         read_list(write(tmp_path, "\n"), "train", EXTENSIONS)
+    with pytest.raises(UserError, match=r"list\.txt is no list of videos"):
+        read_list(write(tmp_path, "<html>\n<p>503: come back later</p>\nfor the list\n"), "train", EXTENSIONS)
+    with pytest.raises(UserError, match=r"line 1: expected `Class/video.avi \[label\]`"):
+        read_list(write(tmp_path, "<html>").model_copy(update={"format": "ucf"}), "train", EXTENSIONS)
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00PK")
+    with pytest.raises(UserError, match="is no list, or not in UTF-8"):
+        read_list(ListFile(path=str(tmp_path / "list.txt")), "train", EXTENSIONS)
+    with pytest.raises(UserError, match="is a folder"):
+        read_list(ListFile(path=str(tmp_path), format="videos"), "train", EXTENSIONS)
     with pytest.raises(UserError, match="no such list"):
         read_list(ListFile(path=str(tmp_path / "none.txt")), "train", EXTENSIONS)
 
@@ -77,38 +95,14 @@ def test_mistakes_name_file_and_line(tmp_path: Path) -> None:
 def test_a_list_with_another_checksum_is_refused(tmp_path: Path) -> None:
     item = write(tmp_path, "A/a 10 0\n")
     good = item.model_copy(update={"sha256": sha256(item.path)})
-    assert local_path(good) == Path(item.path)
+    assert local_list(good) == Path(item.path)
     with pytest.raises(UserError, match="another version of the list"):
-        local_path(item.model_copy(update={"sha256": "0" * 64}))
+        local_list(item.model_copy(update={"sha256": "0" * 64}))
 
 
 def test_only_video_extensions_are_cut_off() -> None:
     assert stem("a.b.AVI", EXTENSIONS) == "a.b"
     assert stem("mr. smith", EXTENSIONS) == "mr. smith"
-
-
-def test_matching_by_class_and_name_or_by_name_in_flat_folders() -> None:
-    videos = [("x/Run/a.avi", "Run"), ("y/Sit/a.avi", "Sit"), ("part_0/b.mp4", "part_0"), ("p/c.mp4", "Jump")]
-    matcher = Matcher(videos, EXTENSIONS)
-    entries = [
-        Entry("a", "Run", 0, "1"),
-        Entry("b", "Run", 0, "2"),
-        Entry("c", "Jump", 1, "3"),
-        Entry("z", "Run", 0, "4"),
-    ]
-    found, missing = matcher.match(entries)
-    assert [paths for _, paths in found] == [["x/Run/a.avi"], ["part_0/b.mp4"], ["p/c.mp4"]]
-    assert missing == [entries[3]]
-    # a video of another class of the list is no substitute for one that is absent
-    found, missing = matcher.match([Entry("a", "Jump", 1, "1"), Entry("q", "Sit", 2, "2"), Entry("q", "Run", 0, "3")])
-    assert [entry.stem for entry in missing] == ["a", "q", "q"]
-
-
-def test_missing_entries_are_counted_and_shown() -> None:
-    missing = [Entry(f"v{i}", "Run", 0, f"l.txt, line {i}") for i in range(8)]
-    refuse_missing(missing, 100, 0.08, "the folder")
-    with pytest.raises(UserError, match=r"(?s)8 of a list's 100 videos.*`allow_missing`.*line 4: Run/v4.*and 3 more"):
-        refuse_missing(missing, 100, 0.07, "the folder")
 
 
 def test_labels_that_contradict_the_folders_are_refused() -> None:
@@ -137,16 +131,3 @@ def test_labels_are_numbered_from_0_in_the_order_of_the_list(
     assert {video.path: video.split for video in layout.candidates} == dict.fromkeys(lines[0], "train") | dict.fromkeys(
         lines[1], "test"
     )
-
-
-def test_published_lists_have_the_published_sizes(real_videos: Path) -> None:
-    lists = real_videos / "lists"
-    ucf = lists / "videossl" / "ucf101"
-    sizes = {5: 476, 10: 953, 20: 1907, 50: 4768}
-    for percent, size in sizes.items():
-        path = ucf / "videossl_splits" / f"ucf101_train_{percent}_percent_labeled_split_1_rawframes.txt"
-        assert len(read_list(ListFile(path=str(path)), "train", EXTENSIONS)) == size
-    hmdb = ListFile(path=str(lists / "hmdb51-official"))
-    assert [len(read_list(hmdb, role, EXTENSIONS)) for role in ("train", "test")] == [3570, 1530]  # type: ignore[arg-type]
-    svformer = ListFile(path=str(lists / "svformer" / "list_k400_1" / "train.csv"))
-    assert len({entry.name for entry in read_list(svformer, "train", EXTENSIONS)}) == 400

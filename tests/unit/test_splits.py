@@ -11,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssar.config import DatasetConfig, LabelsConfig, ListFile, ListSplit
+from ssar.data.completeness import Completeness
 from ssar.data.draws import draw, hold_out, percent_counts, shuffled
 from ssar.data.index import COLUMNS
 from ssar.data.protocols import make_split
 from ssar.data.split import SPLIT_COLUMNS, Video, read_split
 from ssar.errors import UserError
+from ssar.grid import build, is_drawn
+from ssar.project import CONFIG
 
 Rows = list[dict[str, str]]
 
@@ -35,6 +38,7 @@ def write_index(folder: Path, rows: Rows, excluded: Rows | None = None) -> Path:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(content)
+    Completeness("mine", listed=0, missing=0, unusable=0).write(folder / "completeness.json")
     return folder / "index.csv"
 
 
@@ -180,9 +184,14 @@ def test_published_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         unlabelled=ListFile(path=str(tmp_path / "unlabelled.txt")),
     )
     config = DatasetConfig(kind="folder", root="x", protocols={"published-1": published})
-    with pytest.raises(UserError, match=r"(?s)1 of a list's 3 videos are not in the index.*line 3: b/gone"):
+    with pytest.raises(UserError, match=r"(?s)1 of a list's 3 videos are not in the index.*`path`.*line 3: b/gone"):
         split(tmp_path, rows, "published-1", config)
-    # a video that the index excluded is told, not refused
+    # a video that the official lists name and the folder has not is counted
+    (tmp_path / "missing.csv").write_text('entry,split,where\nb/Gone,train,"train.txt, line 7"\nb/other,train,x\n')
+    assert len(split(tmp_path, rows, "published-1", config).labelled) == 2
+    assert "1 of 3 videos are missing here, e.g. b/gone" in capsys.readouterr().err
+    # a video that the index excluded is told
+    (tmp_path / "missing.csv").unlink()
     write_index(tmp_path, rows, [{"path": "b/gone.mp4", "class": "b", "reason": "empty file"}])
     for together in (True, False):
         labels = LabelsConfig(protocol="published-1", unlabelled_includes_labelled=together)
@@ -205,6 +214,47 @@ def test_a_published_list_may_not_name_test_videos(tmp_path: Path) -> None:
         split(tmp_path, rows, "leaky", config)
 
 
+def test_a_published_list_may_not_name_other_classes(tmp_path: Path) -> None:
+    rows = dataset([6, 6], told=True)
+    lists = ListSplit(labelled=ListFile(path=str(tmp_path / "labelled.txt")))
+    config = DatasetConfig(kind="folder", root="x", protocols={"mine": lists})
+    for lines, problem in (
+        ("x/000 30 0\n", r"line 1: x/000 could be a/000.mp4, b/000.mp4"),
+        ("a/000 30 0\na/001 30 1\nb/002 30 1\nc/003 30 2\n", r"a: 0 \(.*line 1\) and 1 \(.*line 2\)"),
+        ("a/000 30 0\nb/000 30 0\n", "line 2: label 0 is b here and a in"),
+    ):
+        (tmp_path / "labelled.txt").write_text(lines)
+        with pytest.raises(UserError, match=problem):
+            split(tmp_path, rows, "mine", config)
+    # a flat folder: the index knows the class, and the list says another one
+    sides = ("train", "train", "test")
+    rows = [
+        row(f"flat/{name}{i}.avi", name, label, split=side)
+        for label, name in enumerate("ab")
+        for i, side in enumerate(sides)
+    ]
+    (tmp_path / "labelled.txt").write_text("a/a0\na/b1\n")
+    with pytest.raises(UserError, match=r"line 2: a/b1 is flat/b1.avi, of the class b"):
+        split(tmp_path, rows, "mine", config)
+
+
+def test_a_protocol_may_have_a_test_list_of_its_own(tmp_path: Path) -> None:
+    """Another official split of the same videos; unlabelled are all others, or those of a list."""
+    rows = dataset([6, 6], told=True)
+    (tmp_path / "train.txt").write_text("a/004.avi 1\na/005.avi 1\nb/000.avi 2\nb/001.avi 2\n")
+    (tmp_path / "test.txt").write_text("a/000.avi\nb/002.avi\n")
+    train, test = (ListFile(path=str(tmp_path / f"{name}.txt")) for name in ("train", "test"))
+    for unlabelled, size in ((None, 10), (train, 4)):
+        own = ListSplit(labelled=train, unlabelled=unlabelled, test=test)
+        config = DatasetConfig(kind="folder", root="x", protocols={"official-2": own})
+        result = split(tmp_path, rows, "official-2", config)
+        assert [video.path for video in result.test] == ["a/000.mp4", "b/002.mp4"]
+        assert (len(result.labelled), len(result.unlabelled)) == (4, size)
+    leaky = ListSplit(labelled=train, test=train)
+    with pytest.raises(UserError, match="4 test videos are among the training videos of `leaky`"):
+        split(tmp_path, rows, "leaky", DatasetConfig(kind="folder", root="x", protocols={"leaky": leaky}))
+
+
 def test_reading_keeps_names_that_look_like_something_else(tmp_path: Path) -> None:
     rows = [row(f"{name}/{i}.mp4", name, label, "007") for label, name in enumerate(["001", "nan"]) for i in range(2)]
     for number, item in enumerate(rows):
@@ -218,6 +268,22 @@ def test_reading_keeps_names_that_look_like_something_else(tmp_path: Path) -> No
         read_split(write_index(tmp_path, rows))
     with pytest.raises(UserError, match="no such split"):
         read_split(tmp_path / "none.csv")
+
+
+def test_cmpls_three_draws_are_the_three_seeds() -> None:
+    """CMPL averages over three draws of its labels, and all of its variants see the same ones."""
+    grid = build([CONFIG / "config.yaml"])
+    protocols = set()
+    for paper, variant, setting in grid.selected():
+        protocol = setting.partition("+")[0].partition(".")[2]
+        runs = [run for run in grid.select(paper, variant, setting) if run.config.options.needs_labelled]
+        if paper == "cmpl" and runs and is_drawn(protocol):
+            labels = [run.config.labels for run in runs]
+            assert [(label.protocol, label.draw) for label in labels] == [(protocol, draw) for draw in range(3)], (
+                variant
+            )
+            protocols.add(protocol)
+    assert {"per-class-1", "per-class-6", "per-class-10", "per-class-60"} <= protocols
 
 
 def test_real_lists_give_the_published_counts(real_videos: Path, tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def hold_out(videos: Sequence[tuple[str, str, str]], percent: float) -> set[str]
         sizes[name] += 1
     lacking = {name: sizes[name] * percent / 100 for name in sizes}
     chosen: list[str] = []
+    tested: set[str] = set()
 
     def gain(group: str) -> float:
         """How much closer the classes come to their shares, as a sum of squares over classes."""
@@ -85,13 +86,14 @@ def hold_out(videos: Sequence[tuple[str, str, str]], percent: float) -> set[str]
         chosen.append(group)
         for name, count in _count(members[group]).items():
             lacking[name] -= count
+            tested.add(name)
 
     order = shuffled(members, "test")
     for group in order:
         if gain(group) > 0:
             take(group)
     for name in sorted(sizes):
-        if not any(name == held for group in chosen for _, held in members[group]):
+        if name not in tested:
             take(max((group for group in order if any(name == of for _, of in members[group])), key=gain))
     held = {path for group in chosen for path, _ in members[group]}
     bare = sorted(set(sizes) - {name for path, name, _ in videos if path not in held})

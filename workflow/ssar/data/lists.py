@@ -15,21 +15,19 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ssar.config import ListFile
-from ssar.data.download import fetch_file
+from ssar.data.list_files import local_list
 from ssar.errors import UserError
-from ssar.files import sha256
-from ssar.project import ROOT
 
 Role = Literal["train", "test"]
 
 RAWFRAMES = re.compile(r"(?P<path>\S.*?)\s+\d+\s+(?P<label>\d+)")
 LABELLED = re.compile(r"(?P<path>\S.*?)[\s,]+(?P<label>\d+)")
-PLAIN = re.compile(r"(?P<path>\S.*?)")
+PLAIN = re.compile(r"(?P<path>[^\s<>][^<>]*?)")  # but no page of a server
 PATTERNS = {
     "rawframes": (RAWFRAMES,),
     "videos": (LABELLED,),
@@ -46,11 +44,12 @@ SHAPES = {
 }
 HMDB_FILE = re.compile(r"(?P<name>.+)_test_split(?P<fold>\d+)\.txt")
 HMDB_FLAG: dict[Role, int] = {"train": 1, "test": 2}
+VIDEO_ENDINGS = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp")
+"""What lists may write behind a name, whatever a copy's files are: copies are transcoded."""
 KINETICS_COLUMNS = {"label", "youtube_id", "time_start", "time_end"}
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A line of a list."""
 
     stem: str
@@ -58,9 +57,11 @@ class Entry:
     name: str | None
     """Name of the class: the folder of the video, where there is one."""
     label: int | None
-    """The class number as the list has it."""
+    """The class number as the list has it; None where it has none, or where they do not count."""
     where: str
     """File and line, for messages."""
+    folder: str = ""
+    """The whole folder as the list has it, with slashes."""
 
     def __str__(self) -> str:
         return f"{self.name}/{self.stem}" if self.name else self.stem
@@ -72,7 +73,7 @@ def read_list(item: ListFile, role: Role, extensions: Sequence[str]) -> list[Ent
     Raises UserError that names file and line: a file that is missing or differs from its checksum, a line that does
     not fit the format, a list without videos, or one that names a video with two labels.
     """
-    path = local_path(item)
+    path = local_list(item)
     style = _style(path) if item.format == "auto" else item.format
     if style == "hmdb":
         entries = _hmdb(path, item.fold, role, extensions)
@@ -85,38 +86,38 @@ def read_list(item: ListFile, role: Role, extensions: Sequence[str]) -> list[Ent
         ]
     if not entries:
         raise UserError(f"{path}: the list names no {'training' if role == 'train' else 'test'} video")
-    return _once(entries)
-
-
-def local_path(item: ListFile) -> Path:
-    """Where a list lies; fetched from its URL if it is not there. Raises UserError."""
-    path = Path(item.path).expanduser()
-    path = path if path.is_absolute() else ROOT / path
-    if not path.exists():
-        if item.url is None:
-            raise UserError(f"no such list: {path}; correct `path` or give the list a `url`")
-        fetch_file([item.url], path, sha256=item.sha256)
-    elif item.sha256 and path.is_file() and (found := sha256(path)) != item.sha256:
-        raise UserError(f"{path} has sha256 {found}, the configuration says {item.sha256}: another version of the list")
-    return path
+    return _once(entries if item.numbers else [entry._replace(label=None) for entry in entries])
 
 
 def entry(path: str, label: str | None, where: str, extensions: Sequence[str]) -> Entry:
     """An entry of a path as a list spells it, absolute or not, with an extension or without."""
     folder, _, file = path.replace("\\", "/").rpartition("/")
     name = folder.rpartition("/")[2] or None
-    return Entry(stem(file, extensions), name, None if label is None else int(label), where)
+    return Entry(stem(file, extensions), name, None if label is None else int(label), where, folder)
 
 
 def stem(file: str, extensions: Sequence[str]) -> str:
     """A file name without its extension, if that is a video's: names may contain other dots."""
-    lowered = file.lower()
-    return next((file[: -len(ending)] for ending in extensions if lowered.endswith(ending.lower())), file)
+    lowered, endings = file.lower(), _endings(tuple(extensions))
+    if not lowered.endswith(endings):
+        return file
+    return next(file[: -len(ending)] for ending in endings if lowered.endswith(ending))
+
+
+@cache
+def _endings(extensions: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(ending.lower() for ending in (*extensions, *VIDEO_ENDINGS)))
 
 
 def _lines(path: Path) -> Iterable[tuple[str, str]]:
     """`file, line n` and text of every line that is not blank."""
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; only the format hmdb has one")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no list, or not in UTF-8: {error.reason} at byte {error.start}") from None
+    for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             yield f"{path}, line {number}", line.strip()
 
@@ -139,6 +140,9 @@ def _style(path: Path) -> str:
     for style, pattern in (("rawframes", RAWFRAMES), ("videos", LABELLED)):
         if 2 * sum(pattern.fullmatch(line) is not None for line in lines) > len(lines):
             return style
+    plain = sum(line.lower().endswith(VIDEO_ENDINGS) or len(line.split()) == 1 for line in lines)
+    if lines and 2 * plain <= len(lines):
+        raise UserError(f"{path} is no list of videos: most of its lines are neither {', '.join(SHAPES.values())}")
     return "ucf"
 
 
@@ -146,7 +150,8 @@ def _hmdb(folder: Path, fold: int, role: Role, extensions: Sequence[str]) -> lis
     if not folder.is_dir():
         raise UserError(f"{folder}: the format hmdb is a folder of files like brush_hair_test_split1.txt")
     entries = []
-    for file in sorted(folder.glob("*.txt")):
+    # the published archive has a folder in it; what macOS adds to archives begins with a dot
+    for file in sorted(folder.rglob("[!.]*.txt")):
         name = HMDB_FILE.fullmatch(file.name)
         if name is None or int(name["fold"]) != fold:
             continue
@@ -154,7 +159,7 @@ def _hmdb(folder: Path, fold: int, role: Role, extensions: Sequence[str]) -> lis
             if int(text["label"]) not in (0, *HMDB_FLAG.values()):
                 raise UserError(f"{where}: the flag is 0, 1 or 2, not {text['label']}")
             if int(text["label"]) == HMDB_FLAG[role]:
-                entries.append(Entry(stem(text["path"], extensions), name["name"], None, where))
+                entries.append(Entry(stem(text["path"], extensions), name["name"], None, where, name["name"]))
     return entries
 
 
@@ -166,7 +171,8 @@ def _kinetics(path: Path) -> list[Entry]:
             where = f"{path}, line {number}"
             try:
                 name = f"{row['youtube_id']}_{int(row['time_start']):06d}_{int(row['time_end']):06d}"
-                entries.append(Entry(name, row["label"].strip().replace(" ", "_"), None, where))
+                label = row["label"].strip().replace(" ", "_")
+                entries.append(Entry(name, label, None, where, label))
             except (KeyError, TypeError, ValueError, AttributeError):
                 wanted = ", ".join(sorted(KINETICS_COLUMNS))
                 raise UserError(f"{where}: expected the columns {wanted} (format kinetics), found {row}") from None
@@ -175,13 +181,13 @@ def _kinetics(path: Path) -> list[Entry]:
 
 def _once(entries: Sequence[Entry]) -> list[Entry]:
     """The entries without repetitions."""
-    first: dict[tuple[str | None, str], Entry] = {}
+    first: dict[tuple[str, str], Entry] = {}
     for item in entries:
-        first.setdefault((item.name, item.stem), item)
+        first.setdefault((item.folder, item.stem), item)
     problems = [
         f"{item.where}: {item} has label {item.label} and in {known.where} label {known.label}"
         for item in entries
-        if (known := first[item.name, item.stem]).label != item.label
+        if (known := first[item.folder, item.stem]).label != item.label
     ]
     if problems:
         raise UserError.of("a list gives one video two labels:", problems[:10])
