@@ -31,6 +31,7 @@ rule metrics:
     input:
         predictions=P.evaluation("{run}", "{views}", "predictions.npz"),
         provenance=P.run("{run}", "run.json"),
+        completeness=lambda w: TARGETS.completeness(w.run),
     output:
         P.evaluation("{run}", "{views}", "metrics.json"),
     log:
@@ -41,7 +42,7 @@ rule metrics:
         "metrics of {wildcards.run}, views {wildcards.views}"
     shell:
         "ssar metrics --predictions {input.predictions:q} --run {wildcards.run:q} --provenance {input.provenance:q} "
-        "--out {output:q} 2> {log:q}"
+        "--completeness {input.completeness:q} --out {output:q} 2> {log:q}"
 
 
 rule ablation:

@@ -67,6 +67,7 @@ def test_what_nothing_asks_for_goes_and_the_rest_stays(grids):
         "splits/synthact/notes.csv",
         "data/synthact/index.csv",
         "data/synthact/videos/.hidden-abcd1234.mp4",
+        "data/synthact/index/1-of-2.jsonl",
         "data/elsewhere/videos/a.mp4",
         "data/synthact/tg-mine/store.json",
         "ablations/ltg/ltg.json",
@@ -96,6 +97,7 @@ def test_what_nothing_asks_for_goes_and_the_rest_stays(grids):
         "data/synthact/tg-n9-forward/videos/a.tg",
         "ablations/ltg/renamed.json",
         f"runs/{run.id}/.run-abcd1234.json",
+        "data/synthact/index/.1-of-2-abcd1234.json",
         "tables/ltg/.table1-0_z9yxwv.tex",
         ".cost-abcdefgh.md",
     )

@@ -94,7 +94,7 @@ def test_predictions_survive_the_file(tmp_path):
 def test_metrics_carry_their_provenance(tmp_path):
     write_predictions(tmp_path / "p.npz", made())
     (tmp_path / "run.json").write_text('{"git": "abc"}')
-    write_metrics(tmp_path / "p.npz", "the-run", tmp_path / "run.json", tmp_path / "metrics.json")
+    write_metrics(tmp_path / "p.npz", "the-run", tmp_path / "run.json", [], tmp_path / "metrics.json")
     found = json.loads((tmp_path / "metrics.json").read_text())
     assert found["run"] == "the-run"
     assert found["config"] == {"seed": 3}
@@ -109,7 +109,7 @@ def test_scores_that_are_not_finite_are_refused(tmp_path):
     write_predictions(tmp_path / "p.npz", made(scores=scores))
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(UserError, match=r"b/2\.avi"):
-        write_metrics(tmp_path / "p.npz", "r", tmp_path / "run.json", tmp_path / "metrics.json")
+        write_metrics(tmp_path / "p.npz", "r", tmp_path / "run.json", [], tmp_path / "metrics.json")
     assert not (tmp_path / "metrics.json").exists()
 
 

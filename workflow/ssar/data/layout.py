@@ -7,22 +7,43 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from sys import intern
+from typing import Literal, NamedTuple
 
 from ssar.config import DatasetConfig
 from ssar.data.lists import Entry, Role, read_list
-from ssar.data.matching import Matcher, refuse_contradictions, refuse_missing
+from ssar.data.matching import Matcher, one_spelling, refuse_contradictions
 from ssar.data.table import Candidate, read_table
+from ssar.data.walk import find_videos
 from ssar.errors import UserError
 
+Why = Literal["broken", "conflict", "duplicate", "second", "unlisted"]
 
-@dataclass(frozen=True)
-class Excluded:
+
+class Excluded(NamedTuple):
     """A file that is no part of the dataset, and why."""
 
     path: str
     name: str
     reason: str
+    why: Why
+    """The kind of reason: it does not decode; the same bytes under two classes; the same bytes as a video that is
+    used; another file of a list entry is used; no list names it."""
+
+
+class Listed(NamedTuple):
+    """A video that the training or the test list names, be it there or not."""
+
+    entry: str
+    """Equal to `Candidate.entry` of its files."""
+    split: Role
+    name: str
+    """Its class; "" where it is not there and its list has no classes."""
+    where: str
+    """File and line of the list."""
+    found: bool
+    """Whether a file of it is there."""
 
 
 @dataclass
@@ -31,9 +52,10 @@ class Layout:
 
     candidates: list[Candidate]
     order: dict[str, int] = field(default_factory=dict)
-    """Class numbers where lists define them; else classes are numbered by sorted name."""
+    """The classes numbered from 0 in the order of the training list's labels, where it has any."""
     excluded: list[Excluded] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    listed: list[Listed] | None = None
+    """What the training and test lists name; None for a dataset without lists."""
 
 
 def lay_out(dataset: DatasetConfig, root: Path) -> Layout:
@@ -47,15 +69,11 @@ def lay_out(dataset: DatasetConfig, root: Path) -> Layout:
     else:
         layout = _from_folders(dataset, root)
     if dataset.train is not None and dataset.test is not None:
-        layout = _from_lists(
-            dataset,
-            {
-                "train": read_list(dataset.train, "train", dataset.extensions),
-                "test": read_list(dataset.test, "test", dataset.extensions),
-            },
-            layout,
-            root,
-        )
+        lists: dict[Role, list[Entry]] = {
+            "train": read_list(dataset.train, "train", dataset.extensions),
+            "test": read_list(dataset.test, "test", dataset.extensions),
+        }
+        layout = _from_lists(dataset, one_spelling(lists), layout)
     if not layout.candidates:
         raise UserError(f"no videos in {root}: looked for {', '.join(dataset.extensions)}")
     return _with_groups(dataset.group_pattern, layout)
@@ -63,83 +81,106 @@ def lay_out(dataset: DatasetConfig, root: Path) -> Layout:
 
 def _from_folders(dataset: DatasetConfig, root: Path) -> Layout:
     """`root/<class>/<video>`; with lists, and in what was downloaded, the videos may lie deeper or flat."""
-    endings = tuple(ending.lower() for ending in dataset.extensions)
-    paths = sorted(
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.name.lower().endswith(endings) and not path.name.startswith(".") and path.is_file()
-    )
-    if dataset.kind == "folder" and dataset.train is None:
-        wrong = [path for path in paths if path.count("/") != 1]
+    paths = find_videos(root, dataset.extensions)
+    if dataset.train is None:
+        # a folder of the user's own is as he was told to lay it out; archives have folders above their classes
+        depths = [path.count("/") for path in paths]
+        exact = dataset.kind == "folder"
+        wrong = [path for path, depth in zip(paths, depths, strict=True) if depth < 1 or (exact and depth > 1)]
         if wrong:
             shown = [*wrong[:5], f"and {len(wrong) - 5} more"] if len(wrong) > 5 else wrong
             raise UserError.of(
                 f"{root}: videos must lie in <class>/<video>, or be named in a `csv`; these do not:", shown
             )
-    return Layout([Candidate(path, PurePosixPath(path).parent.name) for path in paths])
+    # one string for each folder: there may be 260,000 videos
+    return Layout([Candidate(path, intern(path.rpartition("/")[0].rpartition("/")[2])) for path in paths])
 
 
-def _from_lists(dataset: DatasetConfig, lists: dict[Role, list[Entry]], layout: Layout, root: Path) -> Layout:
-    """The videos that the training and test lists name; their class is the list's folder name where it has one."""
+def _from_lists(dataset: DatasetConfig, lists: dict[Role, list[Entry]], layout: Layout) -> Layout:
+    """The videos that the training and test lists name, those that are missing only among `listed`."""
     matcher = Matcher(((video.path, video.name) for video in layout.candidates), dataset.extensions)
     known = {video.path: video for video in layout.candidates}
     chosen: dict[str, Candidate] = {}
-    pairs: dict[Role, list[tuple[Entry, str]]] = defaultdict(list)
-    notes = []
+    listed: list[Listed] = []
+    labels: dict[str, int] = {}
     for split, entries in lists.items():
         matched, missing = matcher.match(entries)
-        refuse_missing(missing, len(entries), dataset.allow_missing, str(root))
-        if missing:
-            notes.append(
-                f"{len(missing)} of {len(entries)} videos of the {split} list are absent: "
-                f"{', '.join(map(str, missing[:5]))}{', ...' if len(missing) > 5 else ''}"
-            )
-        by_folder = _folders_are_classes(entries)
-        for entry, paths in matched:
+        places = [(entry, known[paths[0]].name) for entry, paths in matched]
+        name_of = _Names(entries, places)
+        names = [name_of(entry, folder) for entry, folder in (*places, *((entry, "") for entry in missing))]
+        found = [*matched, *((entry, []) for entry in missing)]
+        refuse_contradictions([(entry, name) for (entry, _), name in zip(found, names, strict=True) if name])
+        seen: set[str] = set()
+        for (entry, paths), name in zip(found, names, strict=True):
+            # a list may name videos that only the folders above their classes tell apart
+            text = f"{entry.folder}/{entry.stem}" if str(entry) in seen else str(entry)
+            seen.add(text)
+            listed.append(Listed(text, split, name, entry.where, bool(paths)))
+            if split == "train" and name and entry.label is not None:
+                labels[name] = entry.label
             for path in paths:
                 if path in chosen:
-                    raise UserError(
-                        f"{entry.where}: {entry} means {path}, as does {chosen[path].entry} of another line"
-                    )
-                name = entry.name if by_folder and entry.name else known[path].name
-                chosen[path] = replace(known[path], name=name, split=split, entry=str(entry))
-            pairs[split].append((entry, chosen[paths[0]].name))
-        refuse_contradictions(pairs[split])
+                    raise UserError(f"{entry.where}: {text} means {path}, as does {chosen[path].entry} of another line")
+                chosen[path] = replace(known[path], name=name, split=split, entry=text)
+    _refuse_untrained(listed)
     reason = "in neither the training nor the test list"
-    unlisted = [Excluded(path, video.name, reason) for path, video in known.items() if path not in chosen]
-    return Layout(sorted(chosen.values(), key=lambda video: video.path), _numbers(pairs), unlisted, notes)
+    unlisted = [Excluded(path, video.name, reason, "unlisted") for path, video in known.items() if path not in chosen]
+    order = {name: number for number, name in enumerate(sorted(labels, key=lambda name: labels[name]))}
+    return Layout(sorted(chosen.values(), key=lambda video: video.path), order, unlisted, listed)
 
 
-def _folders_are_classes(entries: Iterable[Entry]) -> bool:
-    """Whether the folders of a list are classes: one that holds videos of several labels is not."""
+class _Names:
+    """The class of each entry of a list: its folder in the list, else the folder that its file lies in, else, where
+    such folders hold several classes, the label itself."""
+
+    def __init__(self, entries: Sequence[Entry], places: Sequence[tuple[Entry, str]]) -> None:
+        """`places`: the entries of which a file is there, with its folder."""
+        self.in_list = _are_classes((entry.name, entry.label) for entry in entries)
+        self.on_disk = _are_classes((folder, entry.label) for entry, folder in places)
+        self.of_label = {entry.label: folder for entry, folder in places}
+
+    def __call__(self, entry: Entry, folder: str) -> str:
+        """`folder`: where its file lies; "" for an entry that is missing."""
+        if self.in_list and entry.name:
+            return entry.name
+        if self.on_disk:
+            return folder or self.of_label.get(entry.label, "")
+        return folder if entry.label is None else str(entry.label)
+
+
+def _are_classes(pairs: Iterable[tuple[str | None, int | None]]) -> bool:
+    """Whether folders are classes: one that holds videos of several labels is not."""
     labels: dict[str | None, set[int | None]] = defaultdict(set)
-    for entry in entries:
-        labels[entry.name].add(entry.label)
+    for folder, label in pairs:
+        labels[folder].add(label)
     return all(len(found) == 1 for found in labels.values())
 
 
-def _numbers(pairs: dict[Role, list[tuple[Entry, str]]]) -> dict[str, int]:
-    """Class numbers from 0 in the order of the training list's labels, whether it counts from 0, from 1 or in gaps."""
-    labels = {name: entry.label for entry, name in pairs["train"] if entry.label is not None}
-    if not labels:
-        return {}
-    trained = {name for _, name in pairs["train"]}
-    untrained = sorted({name for _, name in pairs["test"]} - trained)
-    if untrained:
+def _refuse_untrained(listed: Iterable[Listed]) -> None:
+    """Raise UserError for lists that test a class which they do not train, whatever of it is there."""
+    names: dict[Role, set[str]] = {"train": set(), "test": set()}
+    for video in listed:
+        names[video.split].add(video.name)
+    if "" not in names["train"] and (untrained := sorted(names["test"] - names["train"] - {""})):
         raise UserError.of("classes of the test list without a video in the training list:", untrained[:10])
-    return {name: number for number, (name, _) in enumerate(sorted(labels.items(), key=lambda item: item[1]))}
 
 
-def _with_groups(pattern: str | None, layout: Layout) -> Layout:
-    """Recording groups from the paths, for videos that have none yet."""
-    if pattern is None:
-        return layout
+def group_regex(pattern: str) -> re.Pattern[str]:
+    """A `group_pattern`; its first group is the name of the recording. Raises UserError for one that cannot work."""
     try:
         compiled = re.compile(pattern)
     except re.error as error:
         raise UserError(f"`group_pattern` `{pattern}` is no regular expression: {error}") from None
     if compiled.groups != 1:
         raise UserError(f"`group_pattern` `{pattern}` must have one group in parentheses: the name of the recording")
+    return compiled
+
+
+def _with_groups(pattern: str | None, layout: Layout) -> Layout:
+    """Recording groups from the paths, for videos that have none yet."""
+    if pattern is None:
+        return layout
+    compiled = group_regex(pattern)
     groups = [
         video.group or (found[1] if (found := compiled.search(video.path)) else "") for video in layout.candidates
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from ssar.config import DatasetConfig
 from ssar.data.layout import Excluded, Layout
 from ssar.data.probe import Probe
 from ssar.data.table import Candidate
@@ -18,7 +17,7 @@ def usable_videos(layout: Layout, probes: dict[str, Probe]) -> list[Candidate]:
         if problem is None:
             usable.append(video)
         else:
-            layout.excluded.append(Excluded(video.path, video.name, problem))
+            layout.excluded.append(Excluded(video.path, video.name, problem, "broken"))
     usable = _one_per_entry(layout, usable)
     usable = _one_per_content(layout, usable, probes)
     layout.excluded.sort(key=lambda item: item.path)
@@ -31,7 +30,8 @@ def _one_per_entry(layout: Layout, videos: list[Candidate]) -> list[Candidate]:
     for video in videos:
         kept = first.setdefault((video.split, video.entry or video.path), video)
         if kept is not video:
-            layout.excluded.append(Excluded(video.path, video.name, f"{kept.path} is used for {video.entry}"))
+            reason = f"{kept.path} is used for {video.entry}"
+            layout.excluded.append(Excluded(video.path, video.name, reason, "second"))
     return list(first.values())
 
 
@@ -53,27 +53,7 @@ def _one_per_content(layout: Layout, videos: list[Candidate], probes: dict[str, 
             if len(names) > 1:
                 others = ", ".join(other.path for other in copies if other is not video)
                 reason = f"conflict: the same content has the classes {', '.join(names)} ({others})"
-                layout.excluded.append(Excluded(video.path, video.name, reason))
+                layout.excluded.append(Excluded(video.path, video.name, reason, "conflict"))
             elif video is not first:
-                layout.excluded.append(Excluded(video.path, video.name, f"duplicate of {first.path}"))
+                layout.excluded.append(Excluded(video.path, video.name, f"duplicate of {first.path}", "duplicate"))
     return sorted(kept, key=lambda video: video.path)
-
-
-def differences(dataset: DatasetConfig, layout: Layout, usable: list[Candidate], probes: dict[str, Probe]) -> list[str]:
-    """What a reader of the report should know besides the excluded videos."""
-    notes = []
-    lost = sorted({video.name for video in layout.candidates} - {video.name for video in usable})
-    if lost:
-        notes.append(f"classes without a usable video: {', '.join(lost)}")
-    shorter = [
-        f"{video.path} ({found.frames} of {found.stated})"
-        for video in usable
-        if (found := probes[video.path]).stated > found.frames
-    ]
-    if shorter:
-        shown = ", ".join(shorter[:10]) + (", ..." if len(shorter) > 10 else "")
-        notes.append(f"{len(shorter)} videos have fewer frames than their container states, and are used: {shown}")
-    training = sum(video.split == "train" for video in usable)
-    if dataset.videos is not None and training and training != dataset.videos:
-        notes.append(f"{training} training videos; the dataset's config expects {dataset.videos}")
-    return notes

@@ -12,7 +12,7 @@ from ssar.errors import UserError
 SPLITS = ("train", "test", "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A video file with what is known about it without opening it."""
 
@@ -32,6 +32,7 @@ def read_table(table: Path, root: Path, label: str) -> list[Candidate]:
     """
     if not table.is_file():
         raise UserError(f"no such csv: {table}")
+    root = Path(os.path.abspath(root))
     problems: list[str] = []
     candidates: list[Candidate] = []
     seen: dict[str, int] = {}
@@ -60,10 +61,11 @@ def read_table(table: Path, root: Path, label: str) -> list[Candidate]:
 
 
 def _table_path(text: str, root: Path) -> tuple[str, str | None]:
-    """A path of a csv relative to the root, and what is wrong with it."""
+    """A path of a csv relative to the root, which is absolute, and what is wrong with it."""
     if not text:
         return "", "no path"
-    path = Path(os.path.normpath(root / text))
-    if not path.is_relative_to(os.path.normpath(root)):
+    path = os.path.normpath(os.path.join(root, text))
+    inside = path.removeprefix(f"{root}{os.sep}" if root != Path(os.sep) else os.sep)
+    if inside == path:
         return text, f"{text} is outside {root}; set `root` to a folder that holds all videos"
-    return path.relative_to(os.path.normpath(root)).as_posix(), None if path.is_file() else f"no such file: {path}"
+    return inside.replace(os.sep, "/"), None if os.path.isfile(path) else f"no such file: {path}"

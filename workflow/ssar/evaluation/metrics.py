@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ssar.data.completeness import Completeness
 from ssar.errors import UserError
 from ssar.evaluation.predictions import read_predictions
 from ssar.files import write_json
@@ -48,11 +51,11 @@ def compute(scores: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[
     }
 
 
-def write_metrics(predictions: Path, run: str, provenance: Path, out: Path) -> None:
-    """Write {run, config, views, model_sha256, n, top1, top5, per_class, confusion, provenance}.
+def write_metrics(predictions: Path, run: str, provenance: Path, completeness: Sequence[Path], out: Path) -> None:
+    """Write {run, config, views, model_sha256, n, top1, top5, per_class, confusion, completeness, provenance}.
 
-    `provenance` is the run's run.json. Raises UserError for predictions that are not finite: a network that diverged
-    has no accuracy.
+    `provenance` is the run's run.json; `completeness` tells how complete the datasets are that the run has read, its
+    own first. Raises UserError for predictions that are not finite: a network that diverged has no accuracy.
     """
     found = read_predictions(predictions)
     bad = found.paths[~np.isfinite(found.scores).all(axis=1)]
@@ -66,6 +69,7 @@ def write_metrics(predictions: Path, run: str, provenance: Path, out: Path) -> N
             "views": found.views,
             "model_sha256": found.model_sha256,
             **compute(found.scores, found.labels, found.classes),
+            "completeness": [asdict(Completeness.read(path)) for path in completeness],
             "provenance": json.loads(provenance.read_text(encoding="utf-8")),
         },
     )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 
+from ssar.data.completeness import Completeness
 from ssar.reporting.marks import DAGGER
 from ssar.reporting.results import Cell
 from ssar.reporting.spec import Column, Row, TableSpec
@@ -35,6 +36,7 @@ def notes(
         yield from _labels(cells)
         yield _protocol(Views.from_slug(views))
     yield from _missing(spec, cells)
+    yield from _incomplete(cells)
     # what they say of networks, lengths and labels is true of the declared settings
     yield from (f"In the paper's settings: {text}" for text in spec.notes) if note else spec.notes
 
@@ -101,6 +103,15 @@ def _labels(cells: Sequence[Sequence[Cell]]) -> Iterator[str]:
         texts.append(f"{dataset} {', '.join(named)}")
     if texts:
         yield f"Labels: {'; '.join(texts)}{_draws(different.pop()) if len(different) == 1 else ''}."
+
+
+def _incomplete(cells: Sequence[Sequence[Cell]]) -> Iterator[str]:
+    """The datasets of which listed videos were left out; results of before that was counted say nothing."""
+    results = chain.from_iterable(cell.results for line in cells for cell in line)
+    found = (Completeness.of(values) for result in results for values in result.get("completeness", ()))
+    for dataset in dict.fromkeys(found):
+        if dataset.lost:
+            yield f"{dataset.dataset}: {dataset.lost:,} of {dataset.listed:,} listed videos are missing or unusable."
 
 
 def _draws(found: Collection[int]) -> str:
