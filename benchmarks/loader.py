@@ -2,10 +2,10 @@
 
     python benchmarks/loader.py [--videos FOLDER] [--clips 120] [--rounds 3]
 
-The bare loop opens a decord reader (one thread) for each clip and decodes its frames, and nothing else; for temporal
-gradients it decodes the frames after them, too, and the loader computes the gradients on top. "Per core" means per
-second of processor time, of all processes that take part, so that other load on the machine matters little. Both are
-timed in turns and the best of each is compared. The aim is a ratio of 0.85.
+Both read with decord. The bare loop opens a decord reader (one thread) for each clip and decodes its frames, and
+nothing else; for temporal gradients it decodes the frames after them, too, and the loader computes the gradients on
+top. "Per core" means per second of processor time, of all processes that take part, so that other load on the machine
+matters little. Both are timed in turns and the best of each is compared. The aim is a ratio of 0.85.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def loaded(loader: ClipLoader, steps: int) -> Speed:
 def compare(folder: Path, videos: list[Video], clips: int, rounds: int, tg: TemporalGradient | None) -> None:
     """Print the best of each, and their ratio per core."""
     stream = Stream("labelled", videos, BATCH, seed=0)
-    loader = ClipLoader(ClipDecoder(folder, tg=tg), (stream,), CLIP, Runtime(workers=1))
+    loader = ClipLoader(ClipDecoder(folder, "decord", tg=tg), (stream,), CLIP, Runtime(workers=1))
     steps = max(1, clips // BATCH)
     tasks = [stream.sample(position, CLIP, loader.lookahead) for position in range(BATCH, (steps + 1) * BATCH)]
     alone, ours = [], []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 
 import pandas as pd
@@ -229,3 +231,25 @@ def test_a_stream_may_have_a_folder_of_its_own(folder, tmp_path):
         next(empty.batches(range(1)))
     own = ClipLoader(ClipDecoder(tmp_path), streams[1:], CLIP, Runtime(workers=0, watchdog_seconds=60))
     assert next(own.batches(range(1)))["unlabelled"].frames is not None
+
+
+def test_workers_share_what_is_imported(tmp_path, root):
+    (tmp_path / "place.py").write_text(
+        "import os\n"
+        "from typing import NamedTuple\n"
+        "IMPORTED_BY = os.getpid()\n"
+        "class Item(NamedTuple):\n"
+        "    video: str\n"
+        "class Work:\n"
+        "    def __call__(self, item):\n"
+        "        return IMPORTED_BY != os.getpid()\n"
+    )
+    (tmp_path / "main.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(root / 'workflow')!r})\n"
+        "from place import Item, Work\n"
+        "from ssar.data.workers import in_order\n"
+        "if __name__ == '__main__':\n"
+        "    print([shared for _, shared in in_order(Work(), [Item('a')] * 4, workers=2, seconds=60)])\n"
+    )
+    done = subprocess.run([sys.executable, tmp_path / "main.py"], capture_output=True, text=True, check=True)
+    assert done.stdout == "[True, True, True, True]\n"

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from tests.videos import moving_frames, write_video
 
@@ -115,6 +116,33 @@ def test_errors_name_the_video(tmp_path: Path, folder: Path, backend: str) -> No
     for name in ("h264.mp4", "h264.avi", "ffv1.mkv"):
         with pytest.raises(DecodeError, match=name):
             open_video(folder / name, backend).frames([0, COUNT])
+
+
+@pytest.mark.parametrize("backend", INSTALLED)
+def test_readers_give_their_memory_back(folder: Path, backend: str) -> None:
+    def read(times: int) -> int:
+        for _ in range(times):
+            for name in ("mpeg4.mp4", "h264.mp4"):
+                reader = open_video(folder / name, backend)
+                reader.frames([3, 30])
+                reader.close()
+        return psutil.Process().memory_info().rss
+
+    # an open decoder takes a third of a megabyte at least
+    assert read(100) - read(20) < 20e6
+
+
+def test_what_another_decoder_fails_at_is_read_by_pyav(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "decord" not in INSTALLED:
+        pytest.skip("decord is not installed")
+    from ssar.data.backends.decord import DecordBackend
+
+    def fail(*_: object) -> np.ndarray:
+        raise RuntimeError("no such frame")
+
+    monkeypatch.setattr(DecordBackend, "decode", fail)
+    path = folder / "h264.mp4"
+    np.testing.assert_array_equal(open_video(path, "decord").frames([7, 4]), open_video(path, "pyav").frames([7, 4]))
 
 
 def test_unknown_reader() -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -20,6 +21,9 @@ from ssar.targets import WHOLE, Targets
 
 PER_CLASS_LABELS = {"kinetics400": {1: 6, 10: 60}}
 """Videos of each class in lists that are named after a percentage but are drawn per class (Kinetics: 1 % is 6)."""
+
+TRANSCODED = 0.06
+"""Bytes of transcoded videos per pixel at crf 18, which 6 less doubles (benchmarks/transcode.py)."""
 
 STORE_RATIO = {"webp": 0.3, "zlib": 0.47, "jpeg": 0.11}
 """Bytes of a store per raw byte of its gradients, on noisy videos (docs/performance.md); UCF-101 needs half of it."""
@@ -73,12 +77,22 @@ KNOWN = {
 def dataset_sizes(targets: Targets, name: str) -> Sizes:
     """The sizes of a dataset: of its index, else of its generator, its class folders or the published counts.
 
-    Raises UserError for a dataset of which nothing of that is there.
+    They are those of its transcoded videos, where it has some. Raises UserError for a dataset of which nothing of that
+    is there.
     """
     index = Path(targets.paths.data(name, "index.csv"))
     dataset = targets.dataset(name)
     if index.exists():
         return _counted(str(index), index.stat().st_mtime_ns, dataset.test_percent)
+    sizes = _expected(name, dataset, index)
+    if dataset.transcode is not None and dataset.transcode.short_side < min(sizes.width, sizes.height):
+        width, height = sizes.decoded(dataset.transcode.short_side)
+        sizes = replace(sizes, width=width, height=height)
+    return sizes
+
+
+def _expected(name: str, dataset: DatasetConfig, index: Path) -> Sizes:
+    """The sizes of a dataset's own videos before it is indexed."""
     if dataset.synthact is not None:
         made = dataset.synthact
         counts = made.classes * made.train_per_class, made.classes * made.test_per_class, made.classes
@@ -101,14 +115,17 @@ def dataset_sizes(targets: Targets, name: str) -> Sizes:
 @lru_cache(maxsize=32)
 def _counted(path: str, _changed: int, test_percent: float) -> Sizes:
     with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+        reader = csv.reader(file)
+        columns = ("split", "class", "frames", "width", "height")
+        wanted = itemgetter(*map(next(reader, columns).index, columns))
+        # an index may have 260,000 lines: as dictionaries they would take 300 MB
+        rows = [(split == "test", name, *map(int, rest)) for split, name, *rest in map(wanted, reader)]
     if not rows:
         raise UserError(f"{path} lists no video; index the dataset again")
-    told = sum(row["split"] == "test" for row in rows)
-    test = told or round(len(rows) * test_percent / 100)
-    frames = sum(int(row["frames"]) for row in rows) / len(rows)
-    width, height = (round(median(int(row[side]) for row in rows)) for side in ("width", "height"))
-    return Sizes(len(rows) - test, test, len({row["class"] for row in rows}), frames, width, height, "its index")
+    tests, names, frames, widths, heights = zip(*rows, strict=True)
+    test = sum(tests) or round(len(rows) * test_percent / 100)
+    sides = (round(median(widths)), round(median(heights)))
+    return Sizes(len(rows) - test, test, len(set(names)), sum(frames) / len(rows), *sides, "its index")
 
 
 @dataclass(frozen=True)
@@ -138,8 +155,13 @@ def streams(targets: Targets, run_id: str) -> Streams:
 @lru_cache(maxsize=256)
 def _split(path: str, _changed: int) -> Streams:
     with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return Streams(*(sum(row[flag] == "1" for row in rows) for flag in ("labelled", "unlabelled", "test")))
+        reader = csv.reader(file)
+        columns = ("labelled", "unlabelled", "test")
+        wanted = itemgetter(*map(next(reader, columns).index, columns))
+        counts = [0, 0, 0]
+        for flags in map(wanted, reader):
+            counts = [count + (flag == "1") for count, flag in zip(counts, flags, strict=True)]
+    return Streams(*counts)
 
 
 def _by_rule(targets: Targets, config: RunConfig) -> Streams:
@@ -170,7 +192,7 @@ def _labelled(protocol: str, dataset: str, sizes: Sizes) -> int:
 
 def download_bytes(name: str, dataset: DatasetConfig) -> float:
     """Bytes to fetch, 0 where nothing is; without a stated size the estimate of `KNOWN`, else 0."""
-    if dataset.kind != "download":
+    if dataset.kind != "download" or dataset.root:
         return 0.0
     stated = [item.bytes for item in dataset.files if item.bytes]
     whole = not any(item.parts for item in dataset.files) and len(stated) == len(dataset.files)
@@ -179,13 +201,21 @@ def download_bytes(name: str, dataset: DatasetConfig) -> float:
 
 def video_bytes(name: str, dataset: DatasetConfig, sizes: Sizes) -> float:
     """Bytes of the videos on disk that do not exist yet; a folder of the user's own adds nothing."""
-    if dataset.kind == "folder":
+    if dataset.kind == "folder" or dataset.root:
         return 0.0
     if name in KNOWN and dataset.kind == "download":
         return KNOWN[name].unpacked
     if dataset.kind == "download":
         return download_bytes(name, dataset)
     return sizes.videos * sizes.frames * sizes.width * sizes.height * 0.06  # as measured
+
+
+def transcoded_bytes(dataset: DatasetConfig, sizes: Sizes) -> float:
+    """Bytes of the transcoded videos of a dataset that has some."""
+    if dataset.transcode is None:
+        return 0.0
+    pixels = sizes.videos * sizes.frames * sizes.width * sizes.height
+    return pixels * TRANSCODED * 2 ** ((18 - dataset.transcode.crf) / 6)
 
 
 def store_bytes(dataset: DatasetConfig, sizes: Sizes) -> float:

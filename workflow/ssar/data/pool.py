@@ -26,7 +26,7 @@ class Lost:
 
 
 def _serve(work: Callable[[str], Result], pipe: Connection, board: Board, row: int) -> None:
-    with contextlib.suppress(EOFError, KeyboardInterrupt):
+    with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):  # whoever gave the work is gone
         while True:
             path = pipe.recv()
             board.start(row, path)
@@ -56,7 +56,7 @@ class _Worker(Generic[Result]):
         """The result of the video. Blocks until there is one, or until the process has ended."""
         try:
             return self.pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):  # the latter of a process that ended before it took the video
             self.process.join()
             if self.hung:
                 return Lost(f"the decoder hangs: silent for more than {seconds:g} s")

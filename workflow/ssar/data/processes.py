@@ -5,22 +5,42 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from threading import Thread
 
 from ssar.data.watchdog import Board
 
 
-def context() -> BaseContext:
-    """Processes that inherit neither threads nor locks nor the accelerator from the one that trains."""
+def context(work: object) -> BaseContext:
+    """Processes that inherit neither threads nor locks nor the accelerator from the one that trains, and do `work`."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     server = multiprocessing.get_context("forkserver")
     # imported once by the server: workers then start in milliseconds and share its memory
-    server.set_forkserver_preload(["torch"])
+    server.set_forkserver_preload(["torch", type(work).__module__])
     return server
+
+
+def serve() -> None:
+    """Start the process that the workers are forked from, where there is such a thing and it does not run yet.
+
+    Python gives it no import path before 3.12.3: without one each worker would import for itself.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 @contextmanager

@@ -25,6 +25,8 @@ from ssar.errors import UserError
 
 BACKENDS = {"decord": "DecordBackend", "pyav": "PyAVBackend", "torchcodec": "TorchCodecBackend"}
 PACKAGES = {"decord": "decord", "pyav": "av", "torchcodec": "torchcodec"}
+DEFAULT = "pyav"
+"""Reads every video, on every platform, and as fast as decord (benchmarks/decode.py)."""
 
 
 class DecodeError(UserError):
@@ -60,19 +62,28 @@ class Backend(Protocol):
 
 
 class Video:
-    """A Reader over a backend: orders the indices, so that a file is read forward once, and names it in errors."""
+    """A Reader over a backend: orders the indices, so that a file is read forward once, and names it in errors.
+
+    What another backend fails at is asked of PyAV, so that whether a video is read does not depend on the backend.
+    """
 
     def __init__(self, path: str, backend: Any, short_side: int | None) -> None:
-        self.path = path
+        self.path, self.exact = path, _backend(DEFAULT)
         self.errors = (OSError, av.FFmpegError, IndexError, StopIteration, *backend.errors)
         try:
             facts = read_facts(path)
-            size = None if short_side is None else scaled_size(facts.height, facts.width, short_side)
-            if not backend.suits(facts, size):
-                backend = _backend("pyav")
-            self.backend: Backend = backend(path, size)
+            self.size = None if short_side is None else scaled_size(facts.height, facts.width, short_side)
+            self.backend = self._open(backend if backend.suits(facts, self.size) else self.exact)
         except self.errors as error:
             raise DecodeError(f"{path} cannot be read as a video: {_reason(error)}") from error
+
+    def _open(self, backend: Any) -> Backend:
+        try:
+            return backend(self.path, self.size)
+        except self.errors:
+            if backend is self.exact:
+                raise
+            return self.exact(self.path, self.size)
 
     def frames(self, indices: Sequence[int]) -> np.ndarray:
         """See Reader."""
@@ -80,12 +91,22 @@ class Video:
         if not len(wanted) or wanted[0] < 0:
             raise ValueError(f"frame indices must be given and not negative: {list(indices)}")
         try:
-            decoded = self.backend.decode(wanted.tolist())
+            decoded = self._decode(wanted.tolist())
         except self.errors as error:
             where = f"frames {wanted[0]} to {wanted[-1]}"
             raise DecodeError(f"{self.path}: {where} do not decode: {_reason(error)}") from error
         # most clips ask for sorted frames without repetitions: no copy then
         return decoded if np.array_equal(position, np.arange(len(wanted))) else decoded[position]
+
+    def _decode(self, indices: list[int]) -> np.ndarray:
+        try:
+            return self.backend.decode(indices)
+        except self.errors:
+            if isinstance(self.backend, self.exact):
+                raise
+            self.backend.close()
+            self.backend = self.exact(self.path, self.size)
+            return self.backend.decode(indices)
 
     def close(self) -> None:
         """See Reader."""
@@ -97,7 +118,7 @@ def open_video(path: str | os.PathLike[str], backend: str = "auto", short_side: 
 
     Args:
         path: the file.
-        backend: decord, pyav, torchcodec or auto (decord where it is installed, else pyav).
+        backend: decord, pyav, torchcodec or auto, which is pyav.
         short_side: decode at this short side, aspect ratio kept, both sides even; none: the native size.
 
     Raises:
@@ -110,10 +131,8 @@ def open_video(path: str | os.PathLike[str], backend: str = "auto", short_side: 
 
 
 def backend_name(backend: str) -> str:
-    """The decoder that `auto` stands for on this machine; any other name as it is. For the provenance of a run."""
-    if backend == "auto":
-        return "decord" if importlib.util.find_spec("decord") else "pyav"
-    return backend
+    """The decoder that `auto` stands for; any other name as it is. For the provenance of a run."""
+    return DEFAULT if backend == "auto" else backend
 
 
 @cache
@@ -122,7 +141,17 @@ def _backend(name: str) -> Any:
         raise UserError(f"unknown video reader `{name}`; known: auto, {', '.join(BACKENDS)}")
     if importlib.util.find_spec(PACKAGES[name]) is None:
         raise UserError(f"the video reader `{name}` needs the package {PACKAGES[name]}; install it or choose `auto`")
-    module = importlib.import_module(f"ssar.data.backends.{name}")
+    try:
+        module = importlib.import_module(f"ssar.data.backends.{name}")
+    except (
+        ImportError,
+        OSError,
+        RuntimeError,
+    ) as error:  # torchcodec without FFmpeg's libraries, or beside another torch
+        raise UserError(
+            f"the video reader `{name}` is installed but does not load ({_reason(error)}); install what it needs (for "
+            "torchcodec FFmpeg's shared libraries) or choose `auto`"
+        ) from error
     return getattr(module, BACKENDS[name])
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from ssar.config import DatasetConfig, TemporalGradient, TGCodec
 from ssar.data import tg_file
@@ -146,6 +145,8 @@ def extract(
     Resumable: files that an interrupted extraction finished are kept where video and settings are the same. The
     manifest is written last. Raises UserError that lists all videos that fail, or names one that hangs.
     """
+    import pandas as pd  # which the decoding processes, that import this file, do without
+
     runtime = runtime or Runtime()
     settings = Settings(tg.interval, tg.sign, dataset.tg_codec, dataset.decode_short_side)
     table = pd.read_csv(index, usecols=["path", "frames", "sha1"], dtype={"path": str, "frames": int, "sha1": str})

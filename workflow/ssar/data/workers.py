@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ssar.data.arena import Receiver, Sender, Slots
-from ssar.data.processes import begin, context, deaf, end
+from ssar.data.processes import begin, context, deaf, end, serve
 from ssar.data.watchdog import Board, Watch, guarded
 from ssar.errors import UserError
 
@@ -110,7 +110,7 @@ def in_order(
         collate_fn=_as_is,
         prefetch_factor=prefetch,
         worker_init_fn=partial(begin, board),
-        multiprocessing_context=context(),
+        multiprocessing_context=context(work),
     )
     watch = Watch(board, seconds)
     watch.start()
@@ -118,6 +118,7 @@ def in_order(
     atexit.register(stop)
     try:
         with deaf():
+            serve()
             results = iter(loader)
         while True:
             try:

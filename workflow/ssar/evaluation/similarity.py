@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -134,7 +135,7 @@ def write_similarity(models: Sequence[Path], split: Path, video_root: Path, out:
     decoder = run_decoder(config, video_root, None, runtime.reader, frozenset({"rgb"}))
     results = in_order(
         ClipMaker(decoder, config.clip.frames, weak.size, weak.short_side),
-        _tasks(videos, count, config)[fabric.global_rank :: fabric.world_size],
+        islice(_tasks(videos, count, config), fabric.global_rank, None, fabric.world_size),
         workers=runtime.workers,
         seconds=runtime.watchdog_seconds,
     )
@@ -170,11 +171,10 @@ def _clips_of(teacher: Pretrained) -> str:
     return repr((teacher.options.clips, config.clip, sizes, normalisation))
 
 
-def _tasks(videos: Sequence[Video], clips: int, config: RunConfig) -> list[ClipTask]:
-    return [
-        ClipTask(video.path, consecutive_indices(video.frames, clips, config).reshape(-1), video.label, number)
-        for number, video in enumerate(videos)
-    ]
+def _tasks(videos: Sequence[Video], clips: int, config: RunConfig) -> Iterator[ClipTask]:
+    for number, video in enumerate(videos):
+        indices = consecutive_indices(video.frames, clips, config).reshape(-1)
+        yield ClipTask(video.path, indices, video.label, number)
 
 
 def _measured(

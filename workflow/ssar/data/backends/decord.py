@@ -18,7 +18,7 @@ UNFIT_WIDTHS = frozenset({16, 24, 48, 72})
 class DecordBackend:
     """A decord reader on one thread: more, or one opened before a fork, can deadlock."""
 
-    errors = (decord.DECORDError, RuntimeError)
+    errors = (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError)
 
     def __init__(self, path: str, size: tuple[int, int] | None) -> None:
         height, width = size or (-1, -1)  # decord's word for the native size
@@ -36,7 +36,7 @@ class DecordBackend:
         B-frames).
         """
         _, width = size or (facts.height, facts.width)
-        return facts.closed and not facts.turned and width not in UNFIT_WIDTHS
+        return facts.alike and facts.closed and not facts.turned and width not in UNFIT_WIDTHS
 
     def decode(self, indices: list[int]) -> np.ndarray:
         """See Backend."""

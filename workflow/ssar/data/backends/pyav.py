@@ -10,7 +10,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 
-from ssar.data.backends.timetable import Facts, quarter_turns, read_timetable
+from ssar.data.backends.timetable import Facts, quarter_turns, read_timetable, video_stream
 
 
 class PyAVBackend:
@@ -27,8 +27,7 @@ class PyAVBackend:
         table = read_timetable(path)
         self.times, self.keys = table.times, table.keys
         self.container = av.open(path)
-        self.stream = self.container.streams.video[0]
-        self.stream.codec_context.thread_count = 1
+        self.stream = video_stream(self.container)
         self.decoder: Iterator[VideoFrame] = self.container.decode(self.stream)
         self.passed = -1  # the number of the frame that the decoder put out last
 
@@ -42,6 +41,7 @@ class PyAVBackend:
         found = self._by_time(indices) if self.times else None
         if found is None:
             self.times = []
+            self.close()  # two decoders at once leave holes in the C library's heap, which then grows
             found = self._by_counting(indices)
         return np.stack(found)
 
@@ -75,9 +75,7 @@ class PyAVBackend:
         wanted = set(indices)
         found = []
         with av.open(self.path) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1
-            for number, frame in enumerate(container.decode(stream)):
+            for number, frame in enumerate(container.decode(video_stream(container))):
                 if number in wanted:
                     found.append(self._image(frame))
                 if len(found) == len(indices):
