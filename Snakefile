@@ -16,7 +16,7 @@ from ssar.grid import build
 from ssar.slurm.modules import prefix
 from ssar.slurm.request import Requests
 from ssar.slurm.site import Site
-from ssar.targets import Targets
+from ssar.targets import OFFICIAL, Targets
 
 DEFAULT = ROOT / "config" / "config.yaml"
 
@@ -41,8 +41,16 @@ ASK = Requests(TARGETS, SITE)
 RUNTIME = canonical(GRID.project.runtime)
 PROJECT = GRID.project.model_dump_json()
 
+# so many downloads at once; `--resources downloads=8` and the profile win
+if "downloads" not in workflow.global_resources:
+    workflow.register_resource("downloads", 4)
+
 # `python` is that of the active environment, or of the rule's own with --sdm conda
 shell.prefix(prefix(SITE.modules) + 'ssar() {{ python "{ROOT}/workflow/cli.py" "$@"; }}; ')
+
+
+wildcard_constraints:
+    dataset=r"[^/]+",
 
 
 include: "rules/data.smk"

@@ -91,14 +91,44 @@ def fetch(args: argparse.Namespace) -> None:
     """Download a dataset's files."""
     from ssar.data.fetch import fetch_dataset
 
-    fetch_dataset(_dataset(args), Path(args.out))
+    fetch_dataset(_dataset(args), Path(args.out), keep=args.archives == "keep")
+
+
+def fetch_addresses(args: argparse.Namespace) -> None:
+    """Download a list of addresses and ask for the sizes of its files."""
+    from ssar.data.fetch import fetch_addresses as fetch_list
+
+    fetch_list(_dataset(args), args.file, Path(args.out), keep=args.archives == "keep")
+
+
+def fetch_part(args: argparse.Namespace) -> None:
+    """Download a share of the files that a list of addresses names."""
+    from ssar.data.fetch import fetch_part as fetch_share
+
+    fetch_share(Path(args.addresses), args.part, args.of, Path(args.out))
+
+
+def lists(args: argparse.Namespace) -> None:
+    """Bring a dataset's published lists here and read each of them."""
+    from ssar.data.published import bring_lists
+
+    bring_lists(_dataset(args), Path(args.out))
 
 
 def extract(args: argparse.Namespace) -> None:
     """Unpack downloaded archives."""
-    from ssar.data.fetch import unpack_dataset
+    from ssar.data.unpacking import unpack_dataset
 
-    unpack_dataset(Path(args.downloads), Path(args.out))
+    unpack_dataset(Path(args.downloads), Path(args.out), args.jobs, keep=args.archives == "keep")
+
+
+def transcode(args: argparse.Namespace) -> None:
+    """Write a dataset's videos anew, for fast reading; does what is not done yet."""
+    from ssar.data.transcode import Part
+    from ssar.data.transcode import transcode as transcode_dataset
+
+    part = None if args.part == args.of == 1 else Part(args.part, args.of)
+    transcode_dataset(_dataset(args), Path(args.root), Path(args.videos), Path(args.out), args.jobs, part)
 
 
 def index(args: argparse.Namespace) -> None:
@@ -106,6 +136,27 @@ def index(args: argparse.Namespace) -> None:
     from ssar.data.index import build_index
 
     build_index(_dataset(args), Path(args.root), Path(args.index), Path(args.report), args.jobs)
+
+
+def index_part(args: argparse.Namespace) -> None:
+    """Decode a share of the videos, for the index to gather."""
+    from ssar.data.index import index_part as look_into
+
+    look_into(_dataset(args), Path(args.root), args.part, args.of, Path(args.out), args.jobs)
+
+
+def splits_compare(args: argparse.Namespace) -> None:
+    """Show what two splits or published lists have in common: videos, balance, labels, leakage."""
+    from ssar.data.compare import compare
+    from ssar.data.compare_page import page
+    from ssar.data.sides import read_side
+    from ssar.project import CONFIG, load_project
+
+    files = [CONFIG / "config.yaml", *map(Path, args.configfile)]
+    project = load_project(files)
+    a, b = (read_side(text, project, files) for text in (args.a, args.b))
+    found = compare(a, b, args.groups)
+    print(json.dumps(found.as_dict(), indent=1) if args.json else page(found), end="\n" if args.json else "")
 
 
 def split(args: argparse.Namespace) -> None:
@@ -197,7 +248,8 @@ def metrics(args: argparse.Namespace) -> None:
     """Compute metrics.json from predictions."""
     from ssar.evaluation.metrics import write_metrics
 
-    write_metrics(Path(args.predictions), args.run, Path(args.provenance), Path(args.out))
+    completeness = [Path(path) for path in args.completeness]
+    write_metrics(Path(args.predictions), args.run, Path(args.provenance), completeness, Path(args.out))
 
 
 def ablation(args: argparse.Namespace) -> None:
@@ -394,11 +446,35 @@ def _parser() -> argparse.ArgumentParser:
     tried.add_argument("folder", help="made by the doctor")
     tried.add_argument("--seconds", type=float, default=45.0, help="how long to wait for a signal")
 
+    actions = verbs.add_parser("splits", help="look into splits").add_subparsers(required=True, metavar="ACTION")
+    both = verb(actions, splits_compare, name="compare")
+    for side in ("a", "b"):
+        both.add_argument(side, metavar=side.upper(), help="a list file, a split csv, or dataset.protocol[.dN]")
+    both.add_argument("--groups", metavar="PATTERN", help="regular expression whose group names a video's recording")
+    both.add_argument("--json", action="store_true", help="print JSON for other programs")
+    both.add_argument("--configfile", **overlay)
+
     jobs = {"type": int, "default": 1, "help": "processes"}
     verb(verbs, synthact, "config", "meta").add_argument("--jobs", **jobs)
-    verb(verbs, fetch, "config", "out")
-    verb(verbs, extract, "downloads", "out")
+    archives = {"choices": ["keep", "delete"], "default": "keep", "help": "once they are unpacked"}
+    verb(verbs, fetch, "config", "out").add_argument("--archives", **archives)
+    verb(verbs, fetch_addresses, "config", "file", "out").add_argument("--archives", **archives)
+    share = verb(verbs, fetch_part, "addresses", "out")
+    share.add_argument("--part", type=int, required=True, help="which share, from 1")
+    share.add_argument("--of", type=int, required=True, help="how many shares there are")
+    verb(verbs, lists, "config", "out")
+    unpacked = verb(verbs, extract, "downloads", "out")
+    unpacked.add_argument("--jobs", **jobs | {"help": "archives at once"})
+    unpacked.add_argument("--archives", **archives)
+    again = verb(verbs, transcode, "config", "root", "videos", "out")
+    again.add_argument("--jobs", **jobs)
+    again.add_argument("--part", type=int, default=1, help="which share, from 1")
+    again.add_argument("--of", type=int, default=1, help="how many shares there are")
     verb(verbs, index, "config", "root", "index", "report").add_argument("--jobs", **jobs)
+    shared = verb(verbs, index_part, "config", "root", "out")
+    shared.add_argument("--part", type=int, required=True, help="which share, from 1")
+    shared.add_argument("--of", type=int, required=True, help="how many shares there are")
+    shared.add_argument("--jobs", **jobs)
     verb(verbs, split, "config", "labels", "index", "out")
     for action, options in (
         (extract_tg, ("config", "tg", "root", "index", "out")),
@@ -418,7 +494,8 @@ def _parser() -> argparse.ArgumentParser:
             # an empty list of inputs formats to nothing, so the option may stand without a value
             sub.add_argument("--store", nargs="?", help="temporal-gradient store, if the run reads one")
 
-    verb(verbs, metrics, "predictions", "run", "provenance", "out")
+    measured = verb(verbs, metrics, "predictions", "run", "provenance", "out")
+    measured.add_argument("--completeness", nargs="+", required=True, help="completeness.json of the run's datasets")
     verb(verbs, ablation, "paper", "variant", "out").add_argument("--metrics", nargs="+", required=True)
     verb(verbs, architecture, "config", "out")
     verb(verbs, table, "table", "out")

@@ -41,7 +41,7 @@ def test_a_broken_video_is_listed_and_left_out(workspace: Workspace):
     broken.write_bytes(broken.read_bytes()[:200])
     workspace.configure(folder_config(str(root)))
     workspace.run("out/splits/mine/per-class-1.d0.csv")
-    assert broken.name in (workspace.folder / "out/data/mine/index-report.md").read_text()
+    assert broken.name in (workspace.folder / "out/data/mine/report.md").read_text()
     assert broken.name not in (workspace.folder / "out/splits/mine/per-class-1.d0.csv").read_text()
 
 

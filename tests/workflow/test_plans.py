@@ -86,6 +86,7 @@ def test_an_ablation_plans_its_own_jobs_only(tmp_path: Path):
     assert planned == {
         "fetch": 1,
         "extract": 1,
+        "lists_of": 2,
         "index": 1,
         "split": 1,
         "extract_tg": 1,

@@ -17,7 +17,7 @@ def class_sizes(dataset: DatasetConfig) -> dict[str, int] | None:
     """Training videos of each class as far as they are known without decoding: None before a download."""
     if dataset.synthact is not None:
         return {f"class {i}": dataset.synthact.train_per_class for i in range(dataset.synthact.classes)}
-    if dataset.kind == "folder" and dataset.root and not dataset.csv:
+    if dataset.kind == "folder" and dataset.root and not dataset.csv and dataset.train is None:
         root = Path(os.path.expandvars(dataset.root)).expanduser()
         if not root.is_dir():
             return None

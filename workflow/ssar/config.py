@@ -51,31 +51,71 @@ class ListFile(Closed):
     """A published list: its path relative to the repository, or the URL that it is fetched from."""
 
     path: str = option(about="local file or folder with the list (relative to the repository root or absolute)")
-    url: str | None = option(None, about="address to fetch the file from when it is not at `path`")
-    sha256: str | None = option(None, about="checksum of the fetched file")
+    url: str | None = option(
+        None, about="address to fetch the file from when it is not at `path`; a .zip is unpacked into a folder there"
+    )
+    sha256: str | None = option(None, about="checksum of the file, or of the archive")
     format: Literal["auto", "rawframes", "videos", "svformer", "ucf", "hmdb", "kinetics"] = option(
         "auto", about="format of the list; auto looks at its lines", source="LTG, SVFormer, UCF-101, HMDB-51, Kinetics"
     )
     fold: Positive = option(1, about="split number, for formats with several in one folder (HMDB-51)")
+    numbers: bool = option(
+        True, about="whether the list's class numbers count; false: its folders alone say the classes (see hmdb51.yaml)"
+    )
 
 
 class ListSplit(Closed):
     """One published label protocol: which list holds the labelled, unlabelled and test videos."""
 
     labelled: ListFile = option(about="list of the labelled videos")
-    unlabelled: ListFile | None = option(None, about="list of the unlabelled videos; none: the training list")
+    unlabelled: ListFile | None = option(None, about="list of the unlabelled videos; none: all training videos")
+    test: ListFile | None = option(
+        None, about="list of the test videos, where it is not the dataset's; training videos are then all others"
+    )
 
 
-class Mirror(Closed):
-    """One file to download: its addresses in order of preference, size and checksum."""
+class RemoteFile(Closed):
+    """A file that can be downloaded: its addresses, which all give the same bytes, its size and checksum."""
 
-    name: str = option(about="file name under the dataset's download folder")
+    name: str = option(about="file name under the dataset's download folder", pattern=r"^[A-Za-z0-9_][\w.+-]*$")
     urls: tuple[str, ...] = option(about="addresses, tried in this order", min_length=1)
-    sha256: str | None = option(None, about="checksum; none where the publisher states none")
+    sha256: str | None = option(None, about="checksum; none where the publisher states none", pattern=r"^[0-9a-f]{64}$")
     bytes: int | None = option(None, about="size, for the progress bar and a first check", gt=0)
+
+
+class Mirror(RemoteFile):
+    """One file to download, or what stands in for it."""
+
+    otherwise: tuple[RemoteFile, ...] = option(
+        (), about="other files with the same videos, tried in this order where no address gives the first"
+    )
+    into: str = option("", about="folder below `videos/` that an archive is unpacked into")
     parts: bool = option(
         False, about="the file lists addresses, one per line, that are fetched and unpacked", source="Kinetics"
     )
+    jobs: Positive = option(1, about="with `parts`: jobs that fetch the listed files, each its share")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Mirror:
+        if self.parts and self.otherwise:
+            raise ValueError("a list of addresses (`parts`) has no `otherwise`")
+        if self.jobs > 1 and not self.parts:
+            raise ValueError("`jobs` share the addresses of a list: they need `parts: true`")
+        if self.into.startswith("/") or ".." in self.into.split("/"):
+            raise ValueError(f"`into` must be a folder below `videos/`, not {self.into}")
+        return self
+
+
+class Transcode(Closed):
+    """How a dataset's videos are written anew, for fast reading; `transcode: {}` takes the defaults."""
+
+    short_side: Positive = option(
+        256, about="short side of the new videos in pixels; smaller ones keep their size", multiple_of=2
+    )
+    keyframe_interval: Positive = option(
+        12, about="frames from one keyframe to the next: fewer are read faster and need more disk"
+    )
+    crf: int = option(18, about="constant quality of x264: lower is better, 6 less is twice the disk", ge=1, le=40)
 
 
 class DatasetConfig(Closed):
@@ -84,10 +124,17 @@ class DatasetConfig(Closed):
     kind: Literal["synthact", "folder", "download"] = option(about="generated, a local folder, or fetched")
     about: str = option("", about="one line for the tables and docs")
     root: str | None = option(
-        None, about="folder of the videos (`root/<class>/<video>`); environment variables are expanded"
+        None,
+        about="folder of videos that are there already, only read; then nothing is downloaded. Without published lists "
+        "`root/<class>/<video>`, with them any layout; environment variables are expanded",
     )
     csv: str | None = option(None, about="csv `path,label[,group][,split]` instead of class folders")
     files: tuple[Mirror, ...] = option((), about="what `kind: download` fetches and unpacks")
+    keep_archives: bool = option(
+        True, about="whether downloaded archives stay after they were unpacked; they are not fetched again if not"
+    )
+    licence: str = option("", about="what the dataset's owners allow")
+    citation: str = option("", about="the dataset's paper, as BibTeX")
     synthact: Synthact | None = option(None, about="options of the generator, for `kind: synthact`")
     extensions: tuple[str, ...] = option(
         (".avi", ".mp4", ".mov", ".mkv", ".webm"), about="which files of the folder are videos"
@@ -101,8 +148,11 @@ class DatasetConfig(Closed):
         20.0, about="share of each class held out for testing when nothing else says so", lt=100
     )
     protocols: dict[str, ListSplit] = option({}, about="named published label protocols, e.g. videossl-20")
-    allow_missing: Probability = option(
-        0.0, about="share of a list's videos that may be absent (deleted by their owners); more is an error"
+    allow_missing: int = option(
+        0,
+        about="how many videos of the lists `train` and `test` together may be missing or unusable; with more no split "
+        "is made, and tables say how many there are",
+        ge=0,
     )
     classes: Positive | None = option(None, about="number of classes, checked against the index")
     videos: Positive | None = option(None, about="number of training videos, for plans made before the download")
@@ -120,18 +170,36 @@ class DatasetConfig(Closed):
         None, about="decode at this short side instead of the native size (laptop scale)"
     )
     fast: bool = option(False, about="trust container frame counts instead of decoding every video to its end")
+    index_jobs: Positive = option(1, about="jobs that decode the videos for the index, each its share; on a cluster")
+    transcode: Transcode | None = option(
+        None, about="write all videos anew before anything reads them; none: they are read as they are"
+    )
+    transcode_jobs: Positive = option(1, about="jobs that transcode the videos side by side, on a cluster")
 
     @model_validator(mode="after")
     def _consistent(self) -> DatasetConfig:
         if self.kind == "synthact" and self.synthact is None:
             raise ValueError("`kind: synthact` needs the group `synthact`")
+        if self.kind == "synthact" and (self.root or self.csv or self.files):
+            raise ValueError("`kind: synthact` makes its videos: it has no `root`, `csv` or `files`")
         if self.kind == "folder" and not (self.root or self.csv):
             raise ValueError("`kind: folder` needs `root` (a folder) or `csv`")
-        if self.kind == "download" and not self.files:
-            raise ValueError("`kind: download` needs `files`")
+        if self.kind == "download" and not (self.files or self.root):
+            raise ValueError("`kind: download` needs `files`, or `root` (a folder that has them)")
         if (self.train is None) != (self.test is None):
             raise ValueError("`train` and `test` lists are given together or not at all")
+        names = [file.name for mirror in self.files for file in (mirror, *mirror.otherwise)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two of `files` have the name {twice[0]}")
         return self
+
+    def lists(self) -> dict[str, ListFile]:
+        """Every list that the dataset names, by its key, e.g. `train` or `protocols.videossl-5.labelled`."""
+        named = {"train": self.train, "test": self.test}
+        for name, protocol in self.protocols.items():
+            roles = {"labelled": protocol.labelled, "unlabelled": protocol.unlabelled, "test": protocol.test}
+            named |= {f"protocols.{name}.{role}": item for role, item in roles.items()}
+        return {key: item for key, item in named.items() if item is not None}
 
 
 class DataIdentity(Closed):
@@ -144,6 +212,7 @@ class DataIdentity(Closed):
     tg_source: Literal["store", "online", "none"] = option("store", about="see DatasetConfig")
     tg_codec: TGCodec = option("webp", about="see DatasetConfig")
     decode_short_side: Positive | None = option(None, about="see DatasetConfig")
+    transcode: Transcode | None = option(None, about="see DatasetConfig")
 
 
 class LabelsConfig(Closed):

@@ -50,7 +50,7 @@ def is_drawn(protocol: str) -> bool:
 
 
 def _list_identity(item: ListFile) -> str:
-    return item.sha256 or item.path
+    return (item.sha256 or item.path) + (f" split {item.fold}" if item.fold > 1 else "")
 
 
 def data_identity(dataset: DatasetConfig, protocol: str) -> DataIdentity:
@@ -59,6 +59,7 @@ def data_identity(dataset: DatasetConfig, protocol: str) -> DataIdentity:
     if protocol in dataset.protocols:
         published = dataset.protocols[protocol]
         roles |= {"labelled": published.labelled, "unlabelled": published.unlabelled}
+        roles["test"] = published.test or dataset.test
     return DataIdentity(
         synthact=dataset.synthact,
         lists={role: _list_identity(item) for role, item in roles.items() if item is not None},
@@ -67,6 +68,7 @@ def data_identity(dataset: DatasetConfig, protocol: str) -> DataIdentity:
         tg_source=dataset.tg_source,
         tg_codec=dataset.tg_codec,
         decode_short_side=dataset.decode_short_side,
+        transcode=dataset.transcode,
     )
 
 

@@ -222,7 +222,8 @@ class _Finder:
         stores = (path for dataset in _entries(self.root / "data") for path in _entries(dataset))
         whole = [*(self.root / name for name in WRITTEN), *(path for path in stores if STORE.fullmatch(path.name))]
         files = [path for top in whole for path in _files(top, lambda folder: folder in gone)]
-        flat = [self.root, self.root / "data", *_entries(self.root / "data")]
+        datasets = _entries(self.root / "data")
+        flat = [self.root, self.root / "data", *datasets, *(path / "index" for path in datasets)]
         files += [path for folder in flat for path in _entries(folder) if path.is_file()]
         for path in files:
             if TEMPORARY.fullmatch(path.name) and path not in gone and self.now - _modified(path) > DAY:

@@ -15,6 +15,10 @@ class Paths:
         """A file that belongs to a dataset: index.csv, meta.csv, videos."""
         return f"{self.results}/data/{dataset}/{name}"
 
+    def index_part(self, dataset: str, part: int | str, jobs: int | str) -> str:
+        """What a part of the index says when it is done; its results lie beside it."""
+        return self.data(dataset, f"index/{part}-of-{jobs}.json")
+
     def split(self, dataset: str, protocol: str, draw: int | str) -> str:
         return f"{self.results}/splits/{dataset}/{protocol}.d{draw}.csv"
 

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from ssar.config import DatasetConfig, LabelsConfig, canonical, digest
+from ssar.config import DatasetConfig, LabelsConfig, ListSplit, canonical, digest
 from ssar.devices import runtimes
 from ssar.errors import UserError
 from ssar.experiments import Paper, load_paper
@@ -36,6 +36,18 @@ HEAVY = frozenset({"tg", "gradcam", "tsne", "lookalikes", "similarity", "resampl
 
 WHOLE = ("all", "0")
 """Protocol and draw of a dataset that serves as another one's unlabelled videos."""
+
+OFFICIAL = "train+test"
+"""Stands for the training and the test list of a dataset, where others stand for those of a label protocol."""
+
+BESIDE_INDEX = {
+    *("about", "files", "licence", "citation", "videos", "index_jobs", "transcode_jobs", "protocols", "allow_missing"),
+    *("keep_archives", "test_percent", "tg_source", "tg_codec", "decode_short_side"),
+}
+"""Options of a dataset that change nothing in its index."""
+
+ADDRESS = {"url": True}
+"""Of a list: another address of the same file makes nothing anew."""
 
 
 def _short(stem: str) -> str:
@@ -63,19 +75,124 @@ class Targets:
         return self.grid.dataset(name)
 
     def dataset_json(self, name: str) -> str:
-        """A dataset's canonical JSON, the parameter of the rules that make and index its videos."""
+        """A dataset's canonical JSON, what its rules read."""
         return canonical(self.dataset(name))
+
+    def synthact_json(self, name: str) -> str:
+        """How a dataset is generated, as canonical JSON: nothing else makes its videos anew."""
+        dataset = self.dataset(name)
+        if dataset.synthact is None:
+            raise UserError(f"the dataset {name} is not generated: it has no `synthact`")
+        return canonical(DatasetConfig(kind="synthact", synthact=dataset.synthact))
+
+    def files(self, name: str) -> str:
+        """Which files are downloaded, wherever they are fetched from, as JSON: what makes a download anew."""
+        content = {"name", "sha256", "bytes", "into", "parts"}
+        dumped = [
+            [file.model_dump(mode="json", include=content) for file in (mirror, *mirror.otherwise)]
+            for mirror in self._with_files(name).files
+        ]
+        return json.dumps(dumped, sort_keys=True)
+
+    def files_json(self, name: str) -> str:
+        """What of a dataset is downloaded and from where, as canonical JSON."""
+        return canonical(DatasetConfig(kind="download", files=self._with_files(name).files))
+
+    def _with_files(self, name: str) -> DatasetConfig:
+        dataset = self.dataset(name)
+        if not dataset.files:
+            raise UserError(f"the dataset {name} has no `files` to download")
+        return dataset
+
+    def archives(self, name: str) -> str:
+        """What becomes of downloaded archives once they are unpacked; no reason to do either again."""
+        return "keep" if self.dataset(name).keep_archives else "delete"
+
+    def fetched(self, name: str) -> list[str]:
+        """What the jobs leave that download lists of addresses, each its share."""
+        lists = [mirror for mirror in self.dataset(name).files if mirror.parts]
+        parts = [
+            self.paths.data(name, f"fetched/{mirror.name}/{part}-of-{mirror.jobs}.json")
+            for mirror in lists
+            for part in range(1, mirror.jobs + 1)
+        ]
+        return [self.paths.data(name, f"addresses/{mirror.name}.json") for mirror in lists] + parts
 
     def generated(self, name: str) -> list[str]:
         """What must exist before a dataset is indexed; nothing for a folder of the user's own."""
-        kind = self.dataset(name).kind
+        if self.dataset(name).transcode is not None:
+            return [self.paths.data(name, "transcoded.json")]
+        return self.sources(name)
+
+    def sources(self, name: str) -> list[str]:
+        """What must exist before a dataset's own videos are read; nothing for a folder that is there already."""
+        dataset = self.dataset(name)
         marker = {"synthact": "meta.csv", "download": "unpacked.json"}
-        return [self.paths.data(name, marker[kind])] if kind in marker else []
+        if dataset.root or dataset.kind not in marker:
+            return []
+        return [self.paths.data(name, marker[dataset.kind])]
+
+    def index_options(self, name: str) -> str:
+        """What of a dataset decides its index, as canonical JSON: other options do not make it anew."""
+        beside: dict[str, Any] = dict.fromkeys(BESIDE_INDEX, True) | {"train": ADDRESS, "test": ADDRESS}
+        values = self.dataset(name).model_dump(mode="json", exclude=beside, exclude_defaults=True)
+        return json.dumps(values, sort_keys=True)
+
+    def index_parts(self, name: str) -> list[str]:
+        """What the jobs leave that share the decoding of a dataset's videos; nothing where the index does it all."""
+        jobs = self.dataset(name).index_jobs
+        return [self.paths.index_part(name, part, jobs) for part in range(1, jobs + 1)] if jobs > 1 else []
+
+    def transcode_parts(self, name: str) -> list[str]:
+        """What the jobs make that transcode a part of a dataset each, where it has several."""
+        jobs = self.dataset(name).transcode_jobs
+        parts = range(1, jobs + 1) if jobs > 1 else ()
+        return [self.paths.data(name, f"transcode/{part}-of-{jobs}.json") for part in parts]
+
+    def lists(self, name: str, group: str) -> list[str]:
+        """What says that lists of a dataset are here, where any of them has an address: see `lists_json`."""
+        fetched = any(item.url for item in self._lists(name, group).lists().values())
+        return [self.paths.data(name, f"lists/{group}.json")] if fetched else []
+
+    def lists_json(self, name: str, group: str = "") -> str:
+        """Lists of a dataset, as canonical JSON of a dataset that has nothing else.
+
+        `group` is a protocol, OFFICIAL for the training and the test list, or nothing for all of them.
+        """
+        return canonical(self._lists(name, group))
+
+    def list_files(self, name: str, group: str) -> str:
+        """Which files the lists of a group must be, wherever they are fetched from: what brings them anew."""
+        files = {key: (item.path, item.sha256) for key, item in self._lists(name, group).lists().items()}
+        return json.dumps(files, sort_keys=True)
+
+    def _lists(self, name: str, group: str) -> DatasetConfig:
+        dataset = self.dataset(name)
+        kept: dict[str, Any] = {"extensions": dataset.extensions}
+        if group in ("", OFFICIAL):
+            kept |= {"train": dataset.train, "test": dataset.test}
+        kept["protocols"] = {key: item for key, item in dataset.protocols.items() if group in ("", key)}
+        return DatasetConfig(kind="folder", root="unused", **kept)
+
+    def split_options(self, name: str, protocol: str) -> str:
+        """What of a dataset decides a split beside its index, as canonical JSON."""
+        dataset = self.dataset(name)
+        published = dataset.protocols.get(protocol)
+        beside = dict.fromkeys(ListSplit.model_fields, ADDRESS)
+        lists = published.model_dump(mode="json", exclude=beside) if published else None
+        values = [dataset.test_percent, dataset.extensions, dataset.allow_missing, lists]
+        return json.dumps(values, sort_keys=True)
 
     def video_root(self, name: str) -> str:
         """The folder that an index's paths are relative to."""
+        if self.dataset(name).transcode is not None:
+            return self.paths.data(name, "transcoded")
+        return self.source_root(name)
+
+    def source_root(self, name: str) -> str:
+        """The folder of a dataset's own videos."""
         dataset = self.dataset(name)
-        if dataset.kind == "folder" and dataset.root:
+        if dataset.root:
             return os.path.expandvars(os.path.expanduser(dataset.root))
         if dataset.kind == "folder" and dataset.csv:
             return str(Path(os.path.expandvars(os.path.expanduser(dataset.csv))).parent)
@@ -88,6 +205,11 @@ class Targets:
             known = sorted(f"{protocol}.d{draw}" for name, protocol, draw in self.splits if name == dataset)
             raise UserError(f"no run uses the split {protocol}.d{draw} of {dataset}; used: {', '.join(known)}")
         return canonical(self.splits[key])
+
+    def store_options(self, name: str) -> str:
+        """What of a dataset decides its stores of temporal gradients beside its index, as canonical JSON."""
+        dataset = self.dataset(name)
+        return json.dumps([dataset.tg_codec, dataset.decode_short_side])
 
     def store_json(self, dataset: str, interval: str, sign: str) -> str:
         """The temporal gradient of a store, as canonical JSON."""
@@ -126,6 +248,12 @@ class Targets:
         network = Views.from_slug(views).condition.network
         modality = network or self.run(run_id).config.options.test_modality
         return self.store(run_id) if modality == "tg" else []
+
+    def completeness(self, run_id: str) -> list[str]:
+        """How complete the datasets are that a run reads: its own, and that of its unlabelled videos."""
+        config = self.run(run_id).config
+        names = [config.dataset, *([config.unlabelled.dataset] if config.unlabelled else [])]
+        return [self.paths.data(name, "completeness.json") for name in dict.fromkeys(names)]
 
     def run_root(self, run_id: str) -> str:
         return self.video_root(self.run(run_id).config.dataset)

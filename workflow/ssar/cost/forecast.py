@@ -17,6 +17,9 @@ from ssar.methods.options import Stream
 from ssar.runtime import Runtime
 from ssar.views import Views
 
+ENCODED = 4e7
+"""Pixels that a core encodes in a second (benchmarks/transcode.py)."""
+
 CHECKPOINTS = 2
 """Generations of a resume checkpoint that lie on disk while a run trains."""
 
@@ -156,4 +159,12 @@ def similarity(config: RunConfig, videos: int, clip: float, throughput: Throughp
 def reading_all(sizes: Sizes, throughput: Throughput, processes: int) -> Cost:
     """The cost of decoding every video of a dataset to its end, as an index and a store do, on the CPU."""
     seconds = throughput.light + sizes.videos * sizes.frames * throughput.frame / max(processes, 1)
+    return Cost(seconds, "scaled", UNTESTED)
+
+
+def transcoding(sizes: Sizes, throughput: Throughput, processes: int) -> Cost:
+    """The cost of transcoding a dataset, `sizes` being those of the new videos: sources are decoded twice, as in
+    `ssar.data.transcode`, to count their frames and to write them."""
+    encoding = sizes.videos * sizes.frames * sizes.width * sizes.height / ENCODED / max(processes, 1)
+    seconds = 2 * reading_all(sizes, throughput, processes).seconds + encoding
     return Cost(seconds, "scaled", UNTESTED)

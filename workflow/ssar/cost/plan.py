@@ -17,7 +17,7 @@ from ssar.experiments import Paper
 from ssar.reporting.sources import Source
 from ssar.targets import Targets
 
-Kind = Literal["index", "store", "train", "similarity", "predict"]
+Kind = Literal["transcode", "index", "store", "train", "similarity", "predict"]
 BENCHMARK = "benchmark"
 FAMILIES = ("tables", "figures", "claims", "ablations")
 
@@ -29,7 +29,8 @@ class Job:
     kind: Kind
     key: str
     subject: str
-    """The run's id; of an index or a store the dataset's name; of similarities both runs' ids, joined by `+`."""
+    """The run's id; of a transcoding, an index or a store the dataset's name; of similarities both runs' ids, joined by
+    `+`."""
     needs: tuple[str, ...] = ()
     """Keys of the missing jobs that come before it."""
     views: str = ""
@@ -196,7 +197,12 @@ class _Collector:
     def _index(self, dataset: str) -> Iterator[str]:
         key = self.paths.data(dataset, "index.csv")
         if not Path(key).exists():
-            yield from self._add("index", key, dataset, ())
+            yield from self._add("index", key, dataset, self._transcode(dataset))
+
+    def _transcode(self, dataset: str) -> Iterator[str]:
+        key = self.paths.data(dataset, "transcoded.json")
+        if self.targets.dataset(dataset).transcode is not None and not Path(key).exists():
+            yield from self._add("transcode", key, dataset, ())
 
     def _store(self, run_id: str) -> Iterator[str]:
         config = self.targets.run(run_id).config

@@ -16,7 +16,16 @@ from ssar.cost.plan import Job, Plan, requested
 from ssar.cost.render import BudgetLine, DataLine, Report, RunLine, TargetLine, render, two
 from ssar.cost.schedule import Timed, chain, makespan
 from ssar.cost.shapes import eval_shape, step_shape
-from ssar.cost.sizes import Sizes, dataset_sizes, datasets, download_bytes, store_bytes, streams, video_bytes
+from ssar.cost.sizes import (
+    Sizes,
+    dataset_sizes,
+    datasets,
+    download_bytes,
+    store_bytes,
+    streams,
+    transcoded_bytes,
+    video_bytes,
+)
 from ssar.cost.throughput import Probe, Stated, Throughput
 from ssar.targets import Targets
 from ssar.views import Views
@@ -89,6 +98,9 @@ class Forecast:
                 clip = self.clip(config, config.augment.weak.size)
                 videos = self._sizes(config).training
                 return forecast.similarity(config, videos, clip, self.throughput, self.runtime)
+            case "transcode":
+                threads = self.targets.project.resources.data.threads
+                return forecast.transcoding(dataset_sizes(self.targets, job.subject), self.throughput, threads)
             case "index" | "store":
                 threads = self.targets.project.resources.data.threads
                 return forecast.reading_all(dataset_sizes(self.targets, job.subject), self.throughput, threads)
@@ -140,7 +152,7 @@ class Forecast:
         return self.throughput.cuda
 
     def holds(self, job: Job) -> int:
-        """Devices of a job, or cores where there is no GPU; an index or a store takes no GPU."""
+        """Devices of a job, or cores where there is no GPU; work on a whole dataset takes no GPU."""
         resources = self.targets.project.resources
         if job.kind not in GPU_JOBS:
             return 0 if self.cuda else resources.data.threads
@@ -246,6 +258,8 @@ class Forecast:
             new = ("index", name) in made
             fetched = download_bytes(name, dataset) if new else 0.0
             disk = stores * store_bytes(dataset, sizes) + (fetched + video_bytes(name, dataset, sizes) if new else 0.0)
+            if ("transcode", name) in made:
+                disk += transcoded_bytes(dataset, sizes)
             threads = self.targets.project.resources.data.threads
             hours = sum(self.costs[job.key].seconds for job in jobs) * threads / HOUR
             lines.append(DataLine(name, sizes.videos, sizes.source, fetched, disk, hours))

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, field_validator
 
@@ -46,6 +46,9 @@ class Site(Closed):
     max_mem_mb: Positive | None = option(None, about="memory of a node: a job that is tried again never asks for more")
     max_minutes: Positive | None = option(None, about="time limit of the partition: no job ever asks for more")
     extra: str | None = option(None, about="further options of sbatch, as they are")
+    downloads: Literal["here", "jobs"] = option(
+        "here", about="download beside Snakemake, where the internet usually is, or in jobs on compute nodes"
+    )
 
     @field_validator("modules", mode="before")
     @classmethod
