@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import av
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from ssar.data.backends.timetable import Facts, quarter_turns, read_timetable, video_stream
 
@@ -24,6 +24,8 @@ class PyAVBackend:
 
     def __init__(self, path: str, size: tuple[int, int] | None) -> None:
         self.path, self.size = path, size
+        # one for all frames: a frame's own sets swscale's tables up again, which takes longer than decoding small ones
+        self.scaler = VideoReformatter()
         table = read_timetable(path)
         self.times, self.keys = table.times, table.keys
         self.container = av.open(path)
@@ -89,7 +91,7 @@ class PyAVBackend:
         height, width = self.size or size
         if turns % 2:
             height, width = width, height
-        scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation=Interpolation.BILINEAR)
+        scaled = self.scaler.reformat(frame, width, height, format="rgb24", interpolation=Interpolation.BILINEAR)
         image = scaled.to_ndarray()
         return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
