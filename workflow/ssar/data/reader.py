@@ -21,6 +21,7 @@ import av
 import numpy as np
 
 from ssar.data.backends.timetable import Facts, read_facts
+from ssar.data.heap import closed_video
 from ssar.errors import UserError
 
 BACKENDS = {"decord": "DecordBackend", "pyav": "PyAVBackend", "torchcodec": "TorchCodecBackend"}
@@ -111,6 +112,7 @@ class Video:
     def close(self) -> None:
         """See Reader."""
         self.backend.close()
+        closed_video()
 
 
 def open_video(path: str | os.PathLike[str], backend: str = "auto", short_side: int | None = None) -> Video:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-import itertools
-import sys
-
 import numpy as np
 import torchcodec
 from torchcodec.decoders import VideoDecoder
 from torchcodec.transforms import Resize
 
 from ssar.data.backends.timetable import Facts
-
-TRIM_EVERY = 200  # videos
 
 if torchcodec.ffmpeg_major_version is None:  # newer versions load without FFmpeg, and fail with each video
     raise ImportError("torchcodec finds no FFmpeg")
@@ -42,14 +36,3 @@ class TorchCodecBackend:
     def close(self) -> None:
         """See Backend."""
         del self.decoder
-        if next(_closed) % TRIM_EVERY == 0:
-            _trim()
-
-
-_closed = itertools.count(1)
-
-
-def _trim() -> None:
-    """Give freed memory back: torchcodec leaves holes in glibc's heap, which grew by 14 kB with each H.264 file."""
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
-        trim(0)
