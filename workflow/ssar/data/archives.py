@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ssar.data.download import DISK_FULL
 from ssar.data.rar import RarError, contents, refuse_names, unpack_rar
 from ssar.data.signatures import DAMAGE, is_archive, open_tar
+from ssar.engine.failures import is_full
 from ssar.errors import UserError
 
 BLOCK = 1 << 20
@@ -44,7 +44,7 @@ def unpack(archive: Path, folder: Path, staging: Path | None = None) -> int:
         _unpack(archive, staging, DEPTH)
         return _move(staging, folder)
     except OSError as error:
-        if error.errno in DISK_FULL:
+        if is_full(error):
             raise UserError(
                 f"{folder}: {error.strerror} while {archive.name} was unpacked; make room, then give the same command "
                 "again: it continues with this archive"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import errno
 import re
 import shutil
 import ssl
@@ -18,6 +17,7 @@ import urllib3
 
 from ssar.data.partial import Origin, Partial, alone
 from ssar.data.signatures import HEAD, archive_fault, strange_start
+from ssar.engine.failures import is_full
 from ssar.errors import UserError
 from ssar.files import sha256 as sha256_of
 from ssar.progress import Meter, note
@@ -26,7 +26,6 @@ BLOCK = 1 << 20
 CONNECT_SECONDS = 20.0
 # compressed on the way, a file would have neither its size nor its bytes
 HEADERS = {"User-Agent": "ssar", "Accept-Encoding": "identity"}
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True)
@@ -296,7 +295,7 @@ def _receive(
                         raise _TryAgainError(f"only {speed:.0f} bytes a second", slow=True)
                     since, then = time.monotonic(), done
     except OSError as error:
-        if error.errno in DISK_FULL:
+        if is_full(error):
             raise
         raise _TryAgainError(_plain(error)) from None
     if total is not None and done < total:
@@ -319,7 +318,7 @@ def _storing(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        if not is_full(error):
             raise UserError(f"{error.filename or path}: {error.strerror or error}") from None
         kept = Partial(path).size
         raise UserError(
