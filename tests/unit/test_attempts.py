@@ -188,8 +188,10 @@ def test_a_file_server_that_fails_for_a_while_ends_no_training(tmp_path: Path, m
     attempt = tmp_path / Attempt.FILE
     with Life(claim) as alive:
         monkeypatch.setattr("sys.stderr", full_log())
-        attempt.unlink()
-        attempt.mkdir()  # reading it is an OSError
+        # reading a folder is an OSError; put there and taken away in one step, since a missing file says "superseded"
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "link").symlink_to("folder")
+        (tmp_path / "link").replace(attempt)
         with pytest.raises(IsADirectoryError), claim.hold():
             pass
         monkeypatch.setenv(TOKEN, claim.attempt.token)
@@ -197,7 +199,6 @@ def test_a_file_server_that_fails_for_a_while_ends_no_training(tmp_path: Path, m
             Claim.given(tmp_path)
         time.sleep(0.2)
         alive.advance(7)
-        attempt.rmdir()
         claim.attempt.write(tmp_path)
         ends = time.monotonic() + 10
         while ((seen := Progress.read(tmp_path)) is None or seen.step != 7) and time.monotonic() < ends:
