@@ -12,12 +12,16 @@ import torch
 from tiny_methods import CLASSES, tiny_batch, tiny_method, tiny_run, total
 from torch import Tensor
 
+from ssar.config import RunConfig
 from ssar.engine.weights import save_model
 from ssar.errors import UserError
+from ssar.grid import build
+from ssar.methods import method_class
 from ssar.methods.base import Batch, Method, View
 from ssar.methods.mean_teacher import MeanTeacher, consistency, sigmoid_rampup
 from ssar.methods.mvpl import view_targets
 from ssar.methods.pseudo_label import alpha
+from ssar.project import CONFIG
 
 
 def softmax_loop(row: list[float]) -> list[float]:
@@ -49,6 +53,32 @@ def changed(batch: Batch, **views: Tensor) -> Batch:
         assert view in clips
         clips[view] = value
     return replace(batch, clips=clips)
+
+
+# --- in LTG's tables ------------------------------------------------------------------------------
+
+
+def test_ramps_are_the_same_share_of_every_training() -> None:
+    """Of 45 epochs as of 360: a weight that never ends its rise is that of another method."""
+    grid = build([CONFIG / "config.yaml"], {"paper": "ltg", "papers": ["ltg"], "seeds": [0]})
+    lengths = set()
+    for setting in {setting for _, _, setting in grid.selected()}:
+        for run in grid.select("ltg", "pseudo-label", setting):
+            start, end = run.config.options.ramp
+            assert start == grid.select("ltg", "fixmatch-rgb", setting)[0].config.train.supervised_warmup_epochs
+            assert end == run.config.train.epochs
+            lengths.add(end)
+        for run in grid.select("ltg", "mean-teacher", setting):
+            epochs = run.config.train.epochs
+            assert run.config.options.rampup_epochs == epochs * 48 / 180
+            # the ramp itself begins gently
+            assert method_class("mean_teacher")(small(run.config), CLASSES).weights(epochs / 100)["consistency"] > 0
+    assert lengths == {45, 90, 180, 360}
+
+
+def small(run: RunConfig) -> RunConfig:
+    """The run with a network that is made at once."""
+    return run.model_copy(update={"model": run.model.model_copy(update={"width": 0.125})})
 
 
 # --- Pseudo-Label ---------------------------------------------------------------------------------

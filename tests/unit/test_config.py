@@ -85,8 +85,16 @@ def test_an_explicit_default_is_the_same_run():
 
 def test_exponent_without_a_dot_is_a_number(tmp_path):
     file = tmp_path / "a.yaml"
-    file.write_text("lr: 1e-4\nwd: -2E+3\nname: 1e\n")
-    assert read_yaml(file) == {"lr": 1e-4, "wd": -2000.0, "name": "1e"}
+    file.write_text("lr: 1e-4\nwd: -2E+3\nname: 1e\ncount: -1_000\naccount: 00123\ntime: 48:00:00\n")
+    numbers = {"lr": 1e-4, "wd": -2000.0, "count": -1000}
+    assert read_yaml(file) == {**numbers, "name": "1e", "account": "00123", "time": "48:00:00"}
+
+
+def test_what_is_no_text_is_told(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_bytes("lr: 1  # größer".encode("latin-1"))
+    with pytest.raises(UserError, match=r"a\.yaml: this is no UTF-8 text"):
+        read_yaml(file)
 
 
 def test_a_key_given_twice_is_told_with_both_lines(tmp_path):

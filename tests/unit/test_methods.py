@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -291,6 +292,28 @@ def test_ties_see_labelled_and_weak_clips_but_no_strong_ones(term: str) -> None:
         changed[view] = changed[view].flip(-1)
         after = method.loss(Batch(changed, batch.label, batch.truth, batch.epoch))[term].item()
         assert (after != pytest.approx(before, rel=1e-6)) == (view.strength == "weak"), view
+
+
+@pytest.mark.parametrize("projected", ["contrasted", "all"])
+def test_whose_batch_statistics_normalise_the_projections(projected: str) -> None:
+    """In training the heads see labelled and weak clips; as released, all clips of the pass."""
+    method = ltg(options__projected=projected)
+    batch = tiny_batch(method)
+    kept = slice(None) if projected == "all" else slice(6)
+    embedded = {}
+    for modality, network, head in (
+        ("rgb", method.predictor, method.project_rgb),
+        ("tg", method.teacher, method.project_tg),
+    ):
+        clips = [clip for view, clip in batch.clips.items() if view.modality == modality]
+        embedded[modality] = head(network.forward_all(torch.cat(clips)).pooled[kept])[:6]
+    rgb, tg = (torch.nn.functional.normalize(embedded[modality], dim=1).tolist() for modality in ("rgb", "tg"))
+    temperature, expected = method.options.temperature, 0.0
+    for queries, keys in ((rgb, tg), (tg, rgb)):
+        for i, query in enumerate(queries):
+            exps = [math.exp(sum(a * b for a, b in zip(query, key, strict=True)) / temperature) for key in keys]
+            expected -= math.log(exps[i] / sum(exps)) / 12
+    assert method.loss(batch)["contrast"].item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_blocks_choose_the_aligned_stages() -> None:

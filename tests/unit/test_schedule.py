@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssar.config import OptimConfig, RunConfig, parse_run
+from ssar.engine.optim import build
 from ssar.engine.plan import plan
 from ssar.engine.schedule import Schedule
 from ssar.errors import UserError
@@ -51,6 +52,28 @@ def test_plateau_is_that_of_torch_and_resumes(losses: list[float], patience: int
         schedule.end_epoch(loss)
         theirs.step(loss)
         assert schedule.lr(1) == optimizer.param_groups[0]["lr"]
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_is_written_out(nesterov: bool) -> None:
+    """g = gradient + decay w; v = m v + g; w -= lr v, or lr (g + m v) in Nesterov's form."""
+    layer = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    w, v = layer.weight.item(), 0.0
+    optimizer = build(OptimConfig(lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=nesterov), layer)
+    for step in range(4):
+        optimizer.zero_grad()
+        (layer.weight.sum() ** 2 * (step + 1)).backward()
+        optimizer.step()
+        g = 2 * w * (step + 1) + 0.01 * w
+        v = 0.9 * v + g
+        w -= 0.1 * (g + 0.9 * v if nesterov else v)
+        assert layer.weight.item() == pytest.approx(w, rel=1e-9)
+
+
+@pytest.mark.parametrize("others", [{"momentum": 0}, {"name": "adam"}])
+def test_nesterovs_form_needs_a_momentum(others: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="`nesterov` is a form of SGD's momentum"):
+        OptimConfig(lr=0.1, nesterov=True, **others)
 
 
 def run_of(**train: Any) -> RunConfig:

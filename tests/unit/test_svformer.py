@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from dataclasses import replace
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from tiny_methods import tiny_batch, tiny_method, tiny_run, total
 from torch import Tensor
 
-from ssar.augment.temporal_warp import temporal_warp
+from ssar.augment.temporal_warp import _sources, temporal_warp
 from ssar.errors import UserError
 from ssar.losses.token_mix import confident_one_hot, mix_labels, mix_tokens, token_mix_loss, tube_mask
 from ssar.methods.base import View
@@ -121,28 +122,26 @@ def test_confident_clips_have_one_hot_labels() -> None:
 
 @pytest.mark.parametrize("kind", ["mse-probabilities", "mse-logits", "ce"])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
-@pytest.mark.parametrize("counted", [[True, True, True], [False, True, False], [False, False, False]])
-def test_token_mix_loss_is_its_definition(kind: Any, reduction: Any, counted: list[bool]) -> None:
+@pytest.mark.parametrize("weight", [[1.0, 1.0, 1.0], [0.0, 1.0, 0.25], [0.0, 0.0, 0.0]])
+def test_token_mix_loss_is_its_definition(kind: Any, reduction: Any, weight: list[float]) -> None:
     logits, target = numbers(3, 4, seed=1), numbers(3, 4, seed=2).softmax(dim=1)
     expected = 0.0
-    for row, y, counts in zip(logits.tolist(), target.tolist(), counted, strict=True):
-        if not counts:
-            continue
+    for row, y, w in zip(logits.tolist(), target.tolist(), weight, strict=True):
         if kind == "ce":
-            expected -= sum(t * math.log(p) for t, p in zip(y, softmax_loop(row), strict=True)) / 3
+            expected -= w * sum(t * math.log(p) for t, p in zip(y, softmax_loop(row), strict=True)) / 3
         else:
             predicted = softmax_loop(row) if kind == "mse-probabilities" else row
             squared = sum((p - t) ** 2 for p, t in zip(predicted, y, strict=True))
-            expected += squared / (3 * (4 if reduction == "mean" else 1))
-    found = token_mix_loss(logits, target, torch.tensor(counted), kind, reduction)
+            expected += w * squared / (3 * (4 if reduction == "mean" else 1))
+    found = token_mix_loss(logits, target, torch.tensor(weight), kind, reduction)
     assert found.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["mse-probabilities", "mse-logits", "ce"])
-def test_gradient_reaches_the_students_logits_of_counted_clips_alone(kind: Any) -> None:
+def test_gradient_reaches_the_students_logits_of_clips_with_a_weight_alone(kind: Any) -> None:
     logits = numbers(2, 3).requires_grad_()
     target = torch.full((2, 3), 1 / 3, dtype=torch.float64, requires_grad=True)
-    token_mix_loss(logits, target, torch.tensor([True, False]), kind, "sum").backward()
+    token_mix_loss(logits, target, torch.tensor([1.0, 0.0]), kind, "sum").backward()
     assert target.grad is None
     assert logits.grad is not None
     assert logits.grad[0].abs().sum() > 0
@@ -151,9 +150,7 @@ def test_gradient_reaches_the_students_logits_of_counted_clips_alone(kind: Any) 
 
 def test_half_precision_logits_are_compared_in_float32() -> None:
     target = torch.full((2, 3), 1 / 3)
-    assert (
-        token_mix_loss(torch.randn(2, 3).bfloat16(), target, torch.ones(2).bool(), "ce", "sum").dtype == torch.float32
-    )
+    assert token_mix_loss(torch.randn(2, 3).bfloat16(), target, torch.ones(2), "ce", "sum").dtype == torch.float32
 
 
 # --- temporal warping -----------------------------------------------------------------------------
@@ -169,28 +166,44 @@ def times(count: int, frames: int) -> Tensor:
     seed=st.integers(0, 9999),
     frames=st.integers(1, 9),
     kept=st.integers(1, 10),
-    fill=st.sampled_from(["nearest", "even"]),
 )
-def test_warped_clips_hold_so_many_frames_in_order(seed: int, frames: int, kept: int, fill: Any) -> None:
+def test_warped_clips_hold_so_many_frames_in_order(seed: int, frames: int, kept: int) -> None:
     torch.manual_seed(seed)
     clips = times(4, frames)
-    warped = temporal_warp(clips, [kept], fill)
+    warped = temporal_warp(clips, [kept], "nearest")
     assert warped.shape == clips.shape
     assert (warped == warped[:, :1, :, :1, :1]).all()  # whole frames
     for clip in warped[:, 0, :, 0, 0].tolist():
         assert clip == sorted(clip)
         visible = sorted(set(clip))
         assert len(visible) == min(kept, frames)
-        if fill == "nearest":
-            assert clip == [min(visible, key=lambda v: (abs(v - t), v)) for t in range(frames)]
-        else:
-            assert clip == [visible[t * len(visible) // frames] for t in range(frames)]
+        assert clip == [min(visible, key=lambda v: (abs(v - t), v)) for t in range(frames)]
     assert torch.equal(clips, times(4, frames))  # the clips themselves are left alone
+
+
+def released_fills(visible: list[int], frames: int) -> list[list[int]]:
+    """Every clip that SVFormer's code makes of the frames kept, as often as it does."""
+    fills = [[visible[0]] * visible[0]]
+    for start, end in itertools.pairwise(visible):
+        turns = [end] if end == start + 1 else range(start, end + 1)
+        fills = [[*fill, *[start] * (turn - start), *[end] * (end - turn)] for fill in fills for turn in turns]
+    return [[*fill, *[visible[-1]] * (frames - visible[-1])] for fill in fills]
+
+
+@pytest.mark.parametrize("visible", [[1, 4, 5], [0, 7], [2, 4, 7], [3], [0, 1, 2, 3, 4, 5, 6, 7]])
+def test_random_fills_are_the_released_ones_and_equally_likely(visible: list[int]) -> None:
+    torch.manual_seed(0)
+    kept = torch.tensor([[t in visible for t in range(8)]]).expand(6000, -1)
+    found = Counter(tuple(clip) for clip in _sources(kept, "random").tolist())
+    expected = Counter(tuple(fill) for fill in released_fills(visible, 8))
+    assert found.keys() == expected.keys()
+    for clip, count in found.items():
+        assert count / 6000 == pytest.approx(expected[clip] / expected.total(), abs=0.03)
 
 
 def test_numbers_of_frames_and_frames_are_equally_likely() -> None:
     torch.manual_seed(0)
-    warped = temporal_warp(times(3000, 8), [2, 4, 8], "even")[:, 0, :, 0, 0]
+    warped = temporal_warp(times(3000, 8), [2, 4, 8], "nearest")[:, 0, :, 0, 0]
     kept = Counter(len(set(clip)) for clip in warped.tolist())
     assert [kept[number] / 3000 for number in (2, 4, 8)] == pytest.approx([1 / 3] * 3, abs=0.04)
     single = temporal_warp(times(4000, 4), [1], "nearest")[:, 0, 0, 0, 0]
@@ -215,7 +228,7 @@ def probabilities_of(logits: Tensor) -> list[list[float]]:
 
 
 @pytest.mark.parametrize("mix_label", ["soft", "confident-hard"])
-@pytest.mark.parametrize("mix_confident", ["none", "either", "both"])
+@pytest.mark.parametrize("mix_confident", ["none", "share"])
 def test_the_terms_are_their_definitions(mix_label: str, mix_confident: str) -> None:
     """Everything from the networks on in loops; the random draws are repeated in the method's order."""
     method = svformer(
@@ -259,11 +272,11 @@ def test_the_terms_are_their_definitions(mix_label: str, mix_confident: str) -> 
         y = [[float(x == max(q)) for x in q] if c else q for q, c in zip(p, confident, strict=True)]
     share, expected = sum(mask) / places, 0.0
     for b in range(6):
-        pair = confident[b], confident[partner[b]]
-        if not {"none": True, "either": any(pair), "both": all(pair)}[mix_confident]:
-            continue
+        weight = 1.0
+        if mix_confident == "share":
+            weight = share * confident[b] + (1 - share) * confident[partner[b]]
         for s, mine, other in zip(on_mixed[b], y[b], y[partner[b]], strict=True):
-            expected += (s - share * mine - (1 - share) * other) ** 2 / 6
+            expected += weight * (s - share * mine - (1 - share) * other) ** 2 / 6
     assert terms["mix"].item() == pytest.approx(expected, rel=1e-4)
 
 

@@ -19,6 +19,7 @@ from ssar.config import RunConfig
 from ssar.engine.weights import save_model
 from ssar.errors import UserError
 from ssar.evaluation.scores import write_scores
+from ssar.losses.teacher_reweighting import similarity_score, temporal_similarity
 from ssar.methods.base import View
 from ssar.methods.timebalance import TimeBalance
 
@@ -170,6 +171,7 @@ def test_compiling_reaches_the_student_and_both_teachers(
 
 def test_the_released_settings_train(upstream: dict[str, Path]) -> None:
     method, sums = student(upstream, variant="as-released"), student(upstream)
+    method.eval(), sums.eval()  # so that clips do not meet in batch statistics
     batch = tiny_batch(method)
     assert method.weights(0) == {"labelled": 1, "distillation_labelled": 50, "distillation_unlabelled": 100}
     for name, term in method.loss(batch).items():
@@ -250,6 +252,38 @@ def test_scores_follow_the_videos_by_path(
     for stream, videos in VIDEOS.items():
         wanted = [max(expected[v], 0.0) if score_range == "clipped" else expected[v] for v in videos]
         assert method.get_buffer(f"score_{stream}").tolist() == wanted
+
+
+@pytest.mark.parametrize("distance", ["kl", "js"])
+def test_a_video_that_resembles_itself_in_all_clips_hears_the_invariant_teacher_alone(
+    upstream: dict[str, Path], tmp_path: Path, distance: str
+) -> None:
+    """Equal clips: s is 1 but for rounding, which may put it above; a sure teacher's p_T would fall below 0."""
+    embedded = torch.randn(16, 1, 128, generator=torch.Generator().manual_seed(0)).expand(-1, 4, -1)
+    alike = temporal_similarity(embedded)
+    score = similarity_score(alike, alike).numpy()
+    assert (score > 1).any()
+    found = write_similarity_file(tmp_path / "scores.npz")
+    write_scores(tmp_path / "scores.npz", replace(found, projection_score=score))
+    method = student({**upstream, "scores": tmp_path / "scores.npz"}, distance=distance, score_range="clipped")
+    with torch.no_grad():
+        method.teachers["invariant"].network.fc.weight.mul_(100)
+    batch = replace(tiny_batch(method), video={stream: torch.arange(3) for stream in VIDEOS})
+    alone = student({"invariant": upstream["invariant"]}, distance=distance, teachers="first")
+    alone.teachers["invariant"].load_state_dict(method.teachers["invariant"].state_dict())
+    for mine, its in zip(method.eval().loss(batch).values(), alone.eval().loss(batch).values(), strict=True):
+        torch.testing.assert_close(mine, its)
+
+
+@pytest.mark.parametrize(("student_pass", "meets"), [("joint", True), ("own", False)])
+def test_passes_decide_whose_batch_statistics_are_shared(
+    upstream: dict[str, Path], student_pass: str, meets: bool
+) -> None:
+    method = student(upstream, student_pass=student_pass)
+    batch = tiny_batch(method)
+    before = method.loss(batch)["labelled"].item()
+    louder = replace(batch, clips={**batch.clips, UNLABELLED: 50 * batch.clips[UNLABELLED]})
+    assert (method.loss(louder)["labelled"].item() != pytest.approx(before)) == meets
 
 
 def test_before_the_start_there_is_no_loss() -> None:

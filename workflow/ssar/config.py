@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from functools import cache
 from typing import Literal
 
-from pydantic import BaseModel, create_model, model_validator
+from pydantic import BaseModel, create_model, field_validator, model_validator
 
 from ssar.methods import options_class
 from ssar.methods.options import MethodOptions
@@ -54,13 +55,15 @@ class ListFile(Closed):
     url: str | None = option(
         None, about="address to fetch the file from when it is not at `path`; a .zip is unpacked into a folder there"
     )
-    sha256: str | None = option(None, about="checksum of the file, or of the archive")
+    sha256: str | None = option(None, about="checksum of the file, or of the archive", pattern=r"^[0-9a-f]{64}$")
     format: Literal["auto", "rawframes", "videos", "svformer", "ucf", "hmdb", "kinetics"] = option(
         "auto", about="format of the list; auto looks at its lines", source="LTG, SVFormer, UCF-101, HMDB-51, Kinetics"
     )
     fold: Positive = option(1, about="split number, for formats with several in one folder (HMDB-51)")
-    numbers: bool = option(
-        True, about="whether the list's class numbers count; false: its folders alone say the classes (see hmdb51.yaml)"
+    numbers: bool | Literal["labels"] = option(
+        True,
+        about="whether the list's class numbers count; false: its folders alone say the classes; labels: so do they, "
+        "but labelled videos are trained on with the numbers, right or wrong (see hmdb51.yaml)",
     )
 
 
@@ -116,6 +119,17 @@ class Transcode(Closed):
         12, about="frames from one keyframe to the next: fewer are read faster and need more disk"
     )
     crf: int = option(18, about="constant quality of x264: lower is better, 6 less is twice the disk", ge=1, le=40)
+
+
+def group_regex(pattern: str) -> re.Pattern[str]:
+    """A `group_pattern`; its first group is the name of the recording. Raises ValueError for one that cannot work."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"`{pattern}` is no regular expression: {error}") from None
+    if compiled.groups != 1:
+        raise ValueError(f"`{pattern}` must have one group in parentheses: the name of the recording")
+    return compiled
 
 
 class DatasetConfig(Closed):
@@ -176,6 +190,13 @@ class DatasetConfig(Closed):
     )
     transcode_jobs: Positive = option(1, about="jobs that transcode the videos side by side, on a cluster")
 
+    @field_validator("group_pattern")
+    @classmethod
+    def _names_recordings(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            group_regex(pattern)
+        return pattern
+
     @model_validator(mode="after")
     def _consistent(self) -> DatasetConfig:
         if self.kind == "synthact" and self.synthact is None:
@@ -188,6 +209,9 @@ class DatasetConfig(Closed):
             raise ValueError("`kind: download` needs `files`, or `root` (a folder that has them)")
         if (self.train is None) != (self.test is None):
             raise ValueError("`train` and `test` lists are given together or not at all")
+        for key, item in self.lists().items():
+            if item.numbers == "labels" and not key.endswith(".labelled"):
+                raise ValueError(f"`{key}`: `numbers: labels` is for the labelled videos of a protocol alone")
         names = [file.name for mirror in self.files for file in (mirror, *mirror.otherwise)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two of `files` have the name {twice[0]}")
@@ -396,6 +420,7 @@ class OptimConfig(Closed):
     name: Literal["sgd", "adam"] = option("sgd", about="optimiser", source="LTG §4.2")
     lr: float = option(about="peak learning rate, for `train.global_labelled` clips", gt=0)
     momentum: Probability = option(0.9, about="momentum of SGD", source="LTG §4.2")
+    nesterov: bool = option(False, about="Nesterov's form of the momentum", source="SVFormer code")
     weight_decay: NonNegative = option(0.0, about="L2 penalty", source="LTG §4.2: 1e-4")
     clip_norm: NonNegative = option(0.0, about="gradient norm limit; 0 is none", source="LTG code: 40")
     schedule: Literal["constant", "cosine", "step", "plateau"] = option(
@@ -403,9 +428,19 @@ class OptimConfig(Closed):
     )
     milestones: tuple[float, ...] = option((), about="epochs at which `step` multiplies by `gamma`")
     gamma: float = option(0.1, about="factor of `step` and `plateau`", gt=0, lt=1)
-    patience: Positive = option(5, about="epochs without improvement before `plateau` acts", source="TimeBalance code")
+    patience: Positive = option(
+        5,
+        about="epochs without improvement that `plateau` lets pass: it acts at the next one, as PyTorch's does",
+        source="TimeBalance code",
+    )
     warmup_epochs: NonNegative = option(0.0, about="epochs of linear warm-up", source="LTG §4.2")
     warmup_from: Probability = option(0.1, about="first learning rate as a share of the peak", source="LTG code")
+
+    @model_validator(mode="after")
+    def _nesterov(self) -> OptimConfig:
+        if self.nesterov and (self.name != "sgd" or self.momentum == 0):
+            raise ValueError("`nesterov` is a form of SGD's momentum: it needs `name: sgd` and a `momentum` above 0")
+        return self
 
 
 class TrainConfig(Closed):

@@ -45,13 +45,13 @@ def confident_one_hot(probabilities: Tensor, threshold: float) -> Tensor:
 
 
 def token_mix_loss(
-    logits: Tensor, target: Tensor, counted: Tensor, kind: Kind, reduction: Literal["sum", "mean"]
+    logits: Tensor, target: Tensor, weight: Tensor, kind: Kind, reduction: Literal["sum", "mean"]
 ) -> Tensor:
     """L_mix: how far the student's view of mixed clips is from their mixed labels, a scalar.
 
-    Shapes: logits and target (B, K), counted (B,) bool. The clips that count are summed and divided by B. The squared
+    Shapes: logits and target (B, K), weight (B,). The clips' weighted losses are summed and divided by B. The squared
     differences of probabilities or of raw logits are reduced over the classes as `reduction` says; `ce` is
-    -sum_k target_k log p_k. No gradient flows to the target.
+    -sum_k target_k log p_k. No gradient flows to target and weight.
     """
     logits, target = at_least_float32(logits), target.detach()
     if kind == "ce":
@@ -60,4 +60,4 @@ def token_mix_loss(
         predicted = logits.softmax(dim=1) if kind == "mse-probabilities" else logits
         squared = (predicted - target).square()
         each = squared.sum(dim=1) if reduction == "sum" else squared.mean(dim=1)
-    return (each * counted).mean()
+    return (each * weight.detach()).mean()

@@ -1,8 +1,8 @@
 """The registry of methods: a plain dict from a name to its class and its options.
 
 A new method is one file here, one yaml in ``config/methods`` and one line below; options that no other method
-has stand in ``options.py``. The class is named by its import path, so that reading the registry does not import
-torch.
+has stand in a file under ``options``. The class is named by its import path, so that reading the registry does not
+import torch.
 """
 
 from __future__ import annotations

@@ -83,8 +83,9 @@ class LTG(Method):
                 stop_gradient=options.stop_gradient,
             )
         if options.w_clr > 0:
-            rgb = self.project_rgb(features["rgb"].pooled[:paired])
-            tg = self.project_tg(features["tg"].pooled[:paired])
+            seen = None if options.projected == "all" else paired
+            rgb = self.project_rgb(features["rgb"].pooled[:seen])[:paired]
+            tg = self.project_tg(features["tg"].pooled[:seen])[:paired]
             terms["contrast"] = info_nce(rgb, tg, options.temperature)  # Eq. 10
 
         alone = {"predictor": weak["rgb"], "tg": weak["tg"]}

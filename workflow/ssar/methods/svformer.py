@@ -111,9 +111,10 @@ class SVFormer(Method):
         if options.mix_label == "confident-hard":
             label = confident_one_hot(probabilities, options.threshold)
         target = mix_labels(label, partner, mask)
-        one, other = pseudo.confident, pseudo.confident[partner]
-        counted = {"none": torch.ones_like(one), "either": one | other, "both": one & other}[options.mix_confident]
-        return first, second, token_mix_loss(mixed, target, counted, options.mix_loss, options.mix_reduction)
+        weight = torch.ones(len(own), device=own.device)
+        if options.mix_confident == "share":
+            weight = mix_labels(pseudo.confident.float()[:, None], partner, mask)[:, 0]
+        return first, second, token_mix_loss(mixed, target, weight, options.mix_loss, options.mix_reduction)
 
     def weights(self, epoch: float) -> dict[str, float]:
         weights = {"labelled": 1.0, "unlabelled": 0.0 if self.warming_up(epoch) else self.options.w_unlabelled}

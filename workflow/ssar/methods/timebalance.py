@@ -63,7 +63,7 @@ class TimeBalance(Method):
             for view in self.views:
                 values = _scores(by_path, videos[view.stream], upstream["scores"]).to(device)
                 if self.options.score_range == "clipped":
-                    values = values.clamp(min=0)  # a mean of cosines is never above 1
+                    values = values.clamp(0, 1)  # cosines of equal clips are rounded to a little more than 1
                 self.register_buffer(f"score_{view.stream}", values)
             remarks.append(f"similarity scores from {upstream['scores']}")
         return remarks
@@ -85,7 +85,11 @@ class TimeBalance(Method):
         options = self.options
         if len(self.teachers) != len(options.teacher_roles):
             raise RuntimeError("TimeBalance has no teachers before `start`")
-        _, groups = joint_forward(self.predictor, [batch.clips[view] for view in self.views])
+        clips = [batch.clips[view] for view in self.views]
+        if options.student_pass == "joint":
+            _, groups = joint_forward(self.predictor, clips)
+        else:
+            groups = [self.predictor(group) for group in clips]
         logits = {view.stream: group for view, group in zip(self.views, groups, strict=True)}
         terms = {"labelled": cross_entropy(logits["labelled"], batch.label)}  # Eq. 4
         self.stats = {"labelled_accuracy": accuracy(logits["labelled"], batch.label)}

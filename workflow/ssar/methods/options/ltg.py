@@ -37,6 +37,12 @@ class LTGOptions(OwnPseudoLabelOptions):
     )
     stop_gradient: bool = option(True, about="no gradient of the alignment to the TG network", source="LTG Table 3c")
     temperature: float = option(0.5, about="tau of Eq. 10", source="LTG Table 3g", gt=0)
+    projected: Literal["contrasted", "all"] = option(
+        "contrasted",
+        about="clips that the projection heads see, whose batch statistics they share: those of the contrast, or all "
+        "of the pass, the strong ones, too",
+        source="LTG §3.4; LTG code: all",
+    )
     projection: tuple[Positive, Positive, Positive] = option(
         (512, 512, 512), about="widths of the 3-layer projection head", source="LTG code"
     )

@@ -39,20 +39,21 @@ class SVFormerOptions(PseudoLabelOptions):
         about="squared differences are added or averaged over the classes",
         source="undefined in ACL+MTL; ours; SVFormer code: mean",
     )
-    mix_confident: Literal["none", "either", "both"] = option(
+    mix_confident: Literal["none", "share"] = option(
         "none",
-        about="which clips of a mixed pair must be confident for it to count",
-        source="undefined in ACL+MTL; ours; SVFormer code has a mask of its own",
+        about="mixed clips count in full, or by the share of their tokens that comes from confident clips",
+        source="undefined in ACL+MTL; ours; SVFormer code: share",
     )
     warp_frames: tuple[Positive, ...] = option(
         (),
         about="temporal warping: how many frames a strong clip keeps, one of these at random; empty: no warping",
         source="SVFormer code: 2, 4 or all of 8",
     )
-    warp_fill: Literal["nearest", "even"] = option(
+    warp_fill: Literal["nearest", "random"] = option(
         "nearest",
-        about="a dropped frame is replaced by the nearest kept one, or kept ones last equally long",
-        source="undefined in ACL+MTL; ours; SVFormer code stretches: even",
+        about="a dropped frame is replaced by the nearest kept one, or a kept frame gives way to the next one at a "
+        "random time between them",
+        source="undefined in ACL+MTL; ours; SVFormer code: random",
     )
     strong_clip: Literal["main", "own"] = option(
         "main",

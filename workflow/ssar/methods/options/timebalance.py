@@ -48,7 +48,8 @@ class TimeBalanceOptions(MethodOptions):
     )
     score_range: Literal["printed", "clipped"] = option(
         "printed",
-        about="score s as printed, in [-1, 1], which below 0 weighs the invariant teacher negatively; or clipped to 0",
+        about="score s as printed, in [-1, 1], which below 0 weighs the invariant teacher negatively; or clipped to "
+        "[0, 1]",
         source="TimeBalance Eq. 6, 7",
     )
     distance: Literal["l2", "kl", "js"] = option(
@@ -58,6 +59,11 @@ class TimeBalanceOptions(MethodOptions):
         "sum",
         about="of the distance over the classes",
         source="undefined in TimeBalance Eq. 8; ours: sum, the square of a vector; TimeBalance code: mean",
+    )
+    student_pass: Literal["joint", "own"] = option(
+        "joint",
+        about="labelled and unlabelled clips pass the student together, sharing batch statistics, or by themselves",
+        source="undefined in TimeBalance; ours: joint; TimeBalance code: own",
     )
     omega_labelled: NonNegative = option(
         about="omega of Eq. 2 on labelled videos", source="undefined in TimeBalance; ours: 1; TimeBalance code: 50"
