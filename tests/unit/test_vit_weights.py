@@ -115,7 +115,8 @@ def test_temporal_attention_starts_as_the_spatial_one(tmp_path: Path) -> None:
 
 
 def test_a_timm_transformer_is_inflated(tmp_path: Path) -> None:
-    timm = pytest.importorskip("timm")
+    import timm
+
     image_network = timm.models.vision_transformer.VisionTransformer(
         img_size=SIZE, patch_size=PATCH, embed_dim=DIM, depth=DEPTH, num_heads=HEADS
     ).eval()
@@ -177,30 +178,19 @@ def test_a_file_of_something_else_is_an_error(tmp_path: Path) -> None:
 # --- weights that cannot be had -------------------------------------------------------------------
 
 
-def from_scratch(source: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
-    found = network(source)
-    before = {name: value.clone() for name, value in found.state_dict().items()}
-    (remark,) = found.load_pretrained()
-    assert "from scratch" in remark
-    assert source in remark
-    assert reason in remark
-    assert remark in capsys.readouterr().err
-    assert all(torch.equal(value, before[name]) for name, value in found.state_dict().items())
-
-
 def test_no_source_is_no_remark() -> None:
     assert list(network().load_pretrained()) == []
 
 
-def test_a_missing_file_leaves_the_network_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from_scratch(str(tmp_path / "absent.pth"), "no such file", capsys)
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent\.pth: there is no such file"):
+        network(str(tmp_path / "absent.pth")).load_pretrained()
 
 
-def test_without_timm_it_starts_from_scratch(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_timm_its_weights_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    from_scratch("timm:vit_base_patch16_224", "timm is not installed", capsys)
+    with pytest.raises(UserError, match="timm:vit_base_patch16_224 needs the package timm"):
+        network("timm:vit_base_patch16_224").load_pretrained()
 
 
 def pretend_timm(monkeypatch: pytest.MonkeyPatch, create_model: Any) -> None:
@@ -213,12 +203,13 @@ def pretend_timm(monkeypatch: pytest.MonkeyPatch, create_model: Any) -> None:
     monkeypatch.setitem(sys.modules, "timm", timm)
 
 
-def test_offline_it_starts_from_scratch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_offline_it_says_where_to_fetch_them(monkeypatch: pytest.MonkeyPatch) -> None:
     def create_model(name: str, pretrained: bool) -> None:
         raise OSError("no route to host")
 
     pretend_timm(monkeypatch, create_model)
-    from_scratch("timm:known", "no download: OSError", capsys)
+    with pytest.raises(UserError, match=r"cannot be downloaded here \(OSError\).*HF_HOME.*create_model\('known'"):
+        network("timm:known").load_pretrained()
 
 
 def test_a_name_that_timm_does_not_know_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +231,8 @@ def test_downloaded_weights_are_inflated(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_timm_has_the_weights_that_the_yaml_names() -> None:
-    timm = pytest.importorskip("timm")
+    import timm
+
     assert timm.get_pretrained_cfg("vit_base_patch16_224.orig_in21k_ft_in1k", allow_unregistered=False)
     with pytest.raises(UserError, match="has no weights called"):
         load_image_weights(network(), "timm:vit_base_patch16_224.absent")

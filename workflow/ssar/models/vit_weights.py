@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ssar.errors import UserError
 from ssar.models.backbone import CLASSIFIER
-from ssar.progress import note
 
 if TYPE_CHECKING:
     from ssar.models.timesformer import TimeSformer
@@ -21,28 +20,19 @@ if TYPE_CHECKING:
 TIMM = "timm:"
 CONTAINERS = ("model", "state_dict")
 """Keys under which published checkpoints keep the weights."""
+SCRATCH = "give a file of weights, or null to start from scratch"
 HEADS = ("head.", "head_dist.", "pre_logits.", CLASSIFIER)
 """How the names of the parameters start that turn an image's features into its class."""
-
-
-class _UnavailableError(Exception):
-    """The weights are not at hand: a network then starts from scratch."""
 
 
 def load_image_weights(network: TimeSformer, source: str) -> list[str]:
     """Start `network` from the weights of an image transformer, and say in one remark what was done.
 
     `source` is a file of weights (a state dict, or a dict with one under `model` or `state_dict`) or `timm:` and a
-    model's name. Weights that cannot be had (no such file, no timm, no connection) leave the network as it is, which
-    the remark and the log say. Raises UserError for weights that are there and do not fit, and for a name that timm
-    does not know.
+    model's name. Raises UserError for weights that cannot be had (no such file, no timm, no connection), since a run
+    without them is another run, for such as do not fit, and for a name that timm does not know.
     """
-    try:
-        image = _from_timm(source.removeprefix(TIMM)) if source.startswith(TIMM) else _from_file(Path(source))
-    except _UnavailableError as error:
-        remark = f"image weights {source} are not available ({error}): the network starts from scratch"
-        note(remark)
-        return [remark]
+    image = _from_timm(source.removeprefix(TIMM)) if source.startswith(TIMM) else _from_file(Path(source))
     own = {name: value for name, value in network.state_dict().items() if not name.startswith(CLASSIFIER)}
     network.load_state_dict({**network.state_dict(), **inflate(image, own, source)})
     return [f"image weights {source}, inflated to divided space-time attention"]
@@ -50,7 +40,7 @@ def load_image_weights(network: TimeSformer, source: str) -> list[str]:
 
 def _from_file(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
-        raise _UnavailableError("there is no such file")
+        raise UserError(f"model.vit.pretrained: {path}: there is no such file; {SCRATCH}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch each have their own for a foreign file
@@ -70,7 +60,9 @@ def _from_timm(name: str) -> Mapping[str, Tensor]:
     try:
         import timm
     except ImportError:
-        raise _UnavailableError("timm is not installed") from None
+        raise UserError(
+            f"model.vit.pretrained: {TIMM}{name} needs the package timm; install it, or {SCRATCH}"
+        ) from None
     try:
         timm.get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError as error:
@@ -81,7 +73,11 @@ def _from_timm(name: str) -> Mapping[str, Tensor]:
     try:
         state: Mapping[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # each way of downloading has its own
-        raise _UnavailableError(f"no download: {type(error).__name__}") from error
+        raise UserError(
+            f"model.vit.pretrained: {TIMM}{name} cannot be downloaded here ({type(error).__name__}); where there is a "
+            f'connection, fetch it into a folder HF_HOME that this machine sees, too, by `python -c "import timm; '
+            f"timm.create_model('{name}', pretrained=True)\"`, or {SCRATCH}"
+        ) from error
     return state
 
 
