@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ssar.disk import is_full
+
 
 class Staged:
     """Files that are written under other names and appear one right after the other, at `publish`.
@@ -65,9 +67,20 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
     On an exception the temporary file is removed and `path` is left as it was. Parent folders are made.
     """
-    with Staged() as staged:
+    with about(path), Staged() as staged:
         yield staged.place(path)
         staged.publish()
+
+
+@contextmanager
+def about(path: str | Path) -> Iterator[None]:
+    """A full disk's error names no file; in this block it names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if is_full(error) and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def leftovers(folder: str | Path, suffix: str) -> list[Path]:

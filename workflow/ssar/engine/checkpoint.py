@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from ssar.disk import free, megabytes
 from ssar.engine import serial
-from ssar.engine.failures import free, megabytes
 from ssar.engine.state import CHECKPOINT
 from ssar.errors import UserError
 from ssar.files import Staged, sha256, sync

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 import traceback
 from pathlib import Path
 
 import ssar
+from ssar.disk import is_full, no_room
 from ssar.errors import UserError
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a disk that takes no more: full, over the quota, or a file beyond the limit for one."""
 
 PACKAGE = Path(ssar.__file__).parent
 
@@ -20,39 +16,17 @@ PACKAGE = Path(ssar.__file__).parent
 def reason(error: BaseException) -> str:
     """The text of a UserError; of any other exception its type, message, and place in this package.
 
-    A full disk is the user's to mend, whatever was being written.
+    A full disk is the user's to mend, whatever was being written, and so is a file that may not be read.
     """
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and is_full(error):
         return no_room(error)
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     place = _place(error)
     return f"{text} ({place})" if place else text
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether a disk takes no more."""
-    return isinstance(error, OSError) and error.errno in FULL
-
-
-def no_room(error: OSError) -> str:
-    """What a full disk keeps from being written, and how much room there is."""
-    folder = Path(error.filename).absolute().parent if isinstance(error.filename, str) else Path.cwd()
-    what = f"{error.filename}: " if isinstance(error.filename, str) else ""
-    return f"{what}{error.strerror}; {free(folder)} of {folder}; make room, then give the same command again"
-
-
-def megabytes(count: float) -> str:
-    """A size in MB, to three digits where it is small."""
-    return f"{count / 1e6:.3g} MB" if count < 1e8 else f"{count / 1e6:.0f} MB"
-
-
-def free(folder: Path) -> str:
-    """The room on the disk of a folder, the nearest that exists."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return f"{megabytes(shutil.disk_usage(folder).free)} are free on the disk"
 
 
 def _place(error: BaseException) -> str:

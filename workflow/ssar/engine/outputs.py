@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ssar.disk import free
 from ssar.engine.attempts import Claim
 from ssar.engine.checkpoint import Checkpoints
-from ssar.engine.failures import free
 from ssar.engine.finished import Finished
 from ssar.engine.life import Life
 from ssar.engine.state import Progress, newest_checkpoint
