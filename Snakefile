@@ -11,9 +11,11 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from ssar.config import canonical
+from ssar.cost.plan import check
 from ssar.errors import UserError
 from ssar.grid import build
 from ssar.slurm.modules import prefix
+from ssar.slurm.relay import relay
 from ssar.slurm.request import Requests
 from ssar.slurm.site import Site
 from ssar.targets import OFFICIAL, Targets
@@ -32,6 +34,7 @@ OVERLAYS = [Path(file) for file in workflow.configfiles if Path(file) != DEFAULT
 try:
     GRID = build([DEFAULT, *OVERLAYS], config)
     TARGETS = Targets(GRID)
+    check(TARGETS)
     SITE = Site.read()
 except UserError as error:
     sys.exit(f"ssar: {error}")
@@ -44,6 +47,9 @@ PROJECT = GRID.project.model_dump_json()
 # so many downloads at once; `--resources downloads=8` and the profile win
 if "downloads" not in workflow.global_resources:
     workflow.register_resource("downloads", 4)
+
+# inside a job SLURM may signal no other process than this one
+relay()
 
 # `python` is that of the active environment, or of the rule's own with --sdm conda
 shell.prefix(prefix(SITE.modules) + 'ssar() {{ python "{ROOT}/workflow/cli.py" "$@"; }}; ')

@@ -40,6 +40,8 @@ NODES = tuple(node for nodes in PARTITIONS.values() for node in nodes)
 CPUS, MEMORY, GPUS = 8, 64_000, 4
 """Declared for each node, whatever the machine has."""
 READY = ("idle", "mixed", "allocated")
+START = 60.0
+"""Seconds that daemons have to come up; they take a few where the machine has nothing else to do."""
 
 
 class UnavailableError(Exception):
@@ -150,7 +152,7 @@ class Cluster:
             self._start("slurmctld", "-i")
             for name in NODES:
                 self._start("slurmd", "-N", name)
-            if not wait_for(lambda: self.states() == dict.fromkeys(NODES, "idle"), 20):
+            if not wait_for(lambda: self.states() == dict.fromkeys(NODES, "idle"), START):
                 raise UnavailableError(f"the nodes are not ready: {self.states()}\n{self.errors()}")
         except UnavailableError:
             self.down(keep_logs=True)
@@ -222,6 +224,10 @@ class Cluster:
         found = [pid for pid in self.tasks(number) if "SSAR_LAUNCHED" in processes.environment(pid)]
         return [pid for pid in found if "cli.py train" in processes.command(pid)]
 
+    def started_by_slurm(self, number: str) -> list[int]:
+        """The tasks of a job that SLURM itself has started, without what these have started."""
+        return [pid for pid in self.tasks(number) if processes.command(processes.parent(pid)).startswith("slurmstepd")]
+
     # --- faults -------------------------------------------------------------------------------------
 
     def requeue(self, number: str) -> None:
@@ -260,7 +266,7 @@ class Cluster:
         """
         if self._pid(f"slurmd.{name}.pid") is None:
             self._start("slurmd", "-N", name)
-        if not wait_for(lambda: self.states().get(name) in READY, 30):
+        if not wait_for(lambda: self.states().get(name) in READY, START):
             raise UnavailableError(f"node {name} is {self.states().get(name)}\n{self.errors()}")
 
     def revive_controller(self) -> bool:
@@ -271,7 +277,7 @@ class Cluster:
         if self.running():
             return False
         self._start("slurmctld")
-        if not wait_for(self.states, 20):
+        if not wait_for(self.states, START):
             raise UnavailableError(f"slurmctld does not answer\n{self.errors()}")
         return True
 

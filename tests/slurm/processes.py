@@ -28,6 +28,14 @@ def command(pid: int) -> str:
         return ""
 
 
+def parent(pid: int) -> int:
+    """The process that has started a process; 0 where that is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
 def having(**variables: str) -> Iterator[int]:
     """The processes whose environment has all these values, this one left out."""
     for entry in Path("/proc").iterdir():

@@ -78,6 +78,26 @@ def test_time_limit(cluster: Cluster, campaign: Campaign, undisturbed: Campaign,
     assert_same_weights(campaign, undisturbed, run)
 
 
+def test_time_limit_told_as_with_cgroups(cluster: Cluster, campaign: Campaign, undisturbed: Campaign, run: str) -> None:
+    """The warning reaches only what SLURM itself has started, and Snakemake is between that and the training."""
+    controller = campaign.start(campaign.model(run))
+    campaign.await_checkpoint(run, controller)
+    job = campaign.job(run)
+    (training,) = cluster.trainings(job)
+    with frozen([training]):
+        reached = campaign.checkpoint(run)
+        assert processes.send(signal.SIGURG, cluster.started_by_slurm(job)) >= 2
+        assert wait_for(lambda: processes.warned(training, signal.SIGURG), 20), "no warning"
+    assert wait_for(lambda: cluster.job(job).get("Restarts") == "1", 60), cluster.job(job)
+    assert campaign.checkpoint(run) > reached, "the state at the warning was not saved"
+
+    assert controller.wait() == 0, controller.text[-4000:]
+    newest = campaign.attempt(run)
+    assert newest is not None
+    assert (newest.attempt, newest.job) == (2, job)
+    assert_same_weights(campaign, undisturbed, run)
+
+
 def test_preemption(cluster: Cluster, campaign: Campaign, undisturbed: Campaign, run: str) -> None:
     """`scontrol requeue` from outside: Snakemake does not notice."""
     controller = campaign.start(campaign.model(run))

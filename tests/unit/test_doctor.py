@@ -160,7 +160,7 @@ def test_partitions() -> None:
 def test_short_limits_and_preemption_by_cancelling() -> None:
     found = list(checks.family(NEW, Site(partition="spare", gpu_name="a100"), trainings(), 0))
     assert "max_minutes: 240" in only(found, "problem").advice
-    assert "retries" in only(found, "warning").advice
+    assert "waits for ever" in only(found, "warning").advice
     assert "problem" not in levels(checks.family(NEW, Site(partition="spare", max_minutes=240), trainings(), 0))
 
 

@@ -133,6 +133,18 @@ def test_a_run_at_work_stays_with_all_that_it_may_read(grids):
     assert state.is_dir()
 
 
+def test_nothing_goes_while_signs_of_life_cannot_be_read(grids):
+    stay = make(f"runs/{STALE}/curves.csv")
+    found = look(grids)
+    assert len(found.items) == 1
+    # reading a folder is an OSError
+    Path("results/demo/state", STALE, Progress.FILE).mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        look(grids)
+    assert len(list(remove(found.items))) == 1
+    assert files() == stay
+
+
 def test_checkpoints_of_a_finished_run_that_still_reports_stay(grids):
     run_id = next(iter(grids[0].runs))
     make(f"runs/{run_id}/model.pt", f"runs/{run_id}/run.json", f"state/{run_id}/checkpoint-00000200-{'a' * 16}.ckpt")

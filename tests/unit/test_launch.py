@@ -20,6 +20,9 @@ from ssar.launch import End, Srun, launched_by
 
 Started = Callable[..., subprocess.Popen[str]]
 
+PATIENCE = 200.0
+"""Seconds in which also a busy machine does what takes it ten otherwise: ranks import torch."""
+
 RANK = '''
 import os, signal, sys, time
 from pathlib import Path
@@ -119,8 +122,9 @@ def test_the_reason_of_a_failure_stands_at_the_end(
     act: str, why: str, devices: int, started: Started, tmp_path: Path
 ) -> None:
     process = started(act, devices)
-    assert process.wait(100) == 1
-    assert time.time() - (tmp_path / "state" / "acted").stat().st_mtime < 15
+    assert process.wait(PATIENCE) == 1
+    # a collective of gloo would wait for half an hour
+    assert time.time() - (tmp_path / "state" / "acted").stat().st_mtime < 60
     told = reason(tmp_path)
     assert told is not None
     assert re.fullmatch(why, told)
@@ -128,13 +132,13 @@ def test_the_reason_of_a_failure_stands_at_the_end(
 
 
 def test_an_exception_is_told_with_its_traceback(started: Started, tmp_path: Path) -> None:
-    assert started("bug").wait(60) == 1
+    assert started("bug").wait(PATIENCE) == 1
     assert (reason(tmp_path) or "").startswith("IndexError: pop from empty list (ssar/launch.py:")
     assert "Traceback" in (tmp_path / "log").read_text()
 
 
 def test_a_superseded_attempt_leaves_without_a_trace(started: Started, tmp_path: Path) -> None:
-    assert started("supersede").wait(60) == 1
+    assert started("supersede").wait(PATIENCE) == 1
     newest = Attempt.read(tmp_path / "state")
     assert newest is not None
     assert newest.attempt == 2
@@ -144,13 +148,13 @@ def test_a_superseded_attempt_leaves_without_a_trace(started: Started, tmp_path:
 
 
 def test_success_leaves_no_word(started: Started, tmp_path: Path) -> None:
-    assert started("nothing").wait(60) == 0
+    assert started("nothing").wait(PATIENCE) == 0
     assert Failure.read(tmp_path / "state") is None
     assert (tmp_path / "log").read_text().count("\n") == 1  # the attempt's beginning
 
 
 def wait_for(process: subprocess.Popen[str], folder: Path, names: str, count: int = 1) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while len(list(folder.glob(names))) < count:
         assert process.poll() is None or names == "saved*"
         assert time.monotonic() < deadline
@@ -164,7 +168,7 @@ def test_a_signal_to_the_launcher_lets_all_ranks_save(
     process = started("wait", devices)
     wait_for(process, tmp_path / "state", "ready*", devices)
     process.send_signal(number)
-    assert process.wait(30) == 128 + number
+    assert process.wait(PATIENCE) == 128 + number
     assert len(list((tmp_path / "state").glob("saved*"))) == devices
     assert reason(tmp_path) is None
 
@@ -176,7 +180,7 @@ def test_what_a_terminal_sends_to_all_lets_ranks_save_for_as_long_as_they_need(
     process = started("long", devices)
     wait_for(process, tmp_path / "state", "ready*", devices)
     os.killpg(process.pid, number)
-    assert process.wait(30) in (128 + number, 128 + signal.SIGTERM)
+    assert process.wait(PATIENCE) in (128 + number, 128 + signal.SIGTERM)
     assert len(list((tmp_path / "state").glob("saved*"))) == devices
     assert reason(tmp_path) is None
 
@@ -187,7 +191,7 @@ def test_a_signal_before_there_are_ranks_is_not_lost(started: Started, tmp_path:
     while not psutil.Process(process.pid).children():
         time.sleep(0.001)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 128 + signal.SIGTERM
+    assert process.wait(PATIENCE) == 128 + signal.SIGTERM
     assert reason(tmp_path) is None
 
 
@@ -262,6 +266,19 @@ def test_a_full_disk_is_one_clear_line_from_any_verb(root: Path) -> None:
         )
     assert done.returncode == 1
     assert re.fullmatch(r"ssar: No space left on device; \d+ MB are free on the disk of .*\n", done.stderr)
+
+
+def test_a_file_that_may_not_be_read_is_one_clear_line(root: Path) -> None:
+    # root may read everything
+    program = f"""
+import os, runpy, sys; sys.path.insert(0, {str(root / "workflow")!r})
+def refuse(path): raise PermissionError(13, "Permission denied", str(path))
+os.listdir = refuse
+sys.argv = ["cli.py", "status"]
+runpy.run_path({str(root / "workflow" / "cli.py")!r}, run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "ssar: results/state: Permission denied\n")
 
 
 def test_nothing_unpickles(root: Path) -> None:

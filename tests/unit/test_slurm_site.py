@@ -133,34 +133,47 @@ import signal, sys, time
 from pathlib import Path
 
 received = []
-signal.signal(signal.SIGTERM, lambda *_: received.append(1))
+for number in (signal.SIGTERM, signal.SIGURG):
+    signal.signal(number, lambda number, frame: received.append(number))
 Path("ready").touch()
 while not received:
     time.sleep(0.01)
 time.sleep(2)
 Path("saved").touch()
-sys.exit(143)
+sys.exit(128 + received[0])
 """
 
 
-def test_snakemake_waits_for_a_command_that_saves_after_a_sigterm_to_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "to_all"), [(signal.SIGTERM, True), (signal.SIGTERM, False), (signal.SIGURG, False)]
+)
+def test_snakemake_waits_for_a_command_that_saves_after_a_signal(
+    number: signal.Signals, to_all: bool, tmp_path: Path, root: Path
+) -> None:
+    """To all processes, or to Snakemake alone, as SLURM has it where it tracks processes by cgroups."""
     (tmp_path / "saver.py").write_text(SAVER)
     (tmp_path / "Snakefile").write_text(
+        f"import sys\nsys.path.insert(0, {str(root / 'workflow')!r})\n"
+        "from ssar.slurm.relay import relay\nrelay()\n"
         f"shell.prefix({prefix([])!r} + 'save() {{{{ {sys.executable} saver.py; }}}}; ')\n"
         "rule model:\n    output: 'model.pt'\n    shell: 'save {output} 2> log'\n"
     )
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "model.pt"]
+    step = os.environ | {"SLURM_STEP_ID": "0"}
     with open(tmp_path / "told", "w") as told:
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=told, stderr=told, start_new_session=True)
-    deadline = time.monotonic() + 60
+        process = subprocess.Popen(command, cwd=tmp_path, env=step, stdout=told, stderr=told, start_new_session=True)
+    deadline = time.monotonic() + 200
     while not (tmp_path / "ready").exists():
         assert process.poll() is None, (tmp_path / "told").read_text()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(30) != 0
+    if to_all:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    assert process.wait(200) != 0
     assert (tmp_path / "saved").exists(), "Snakemake did not wait"
-    assert "exit status 143" in (tmp_path / "told").read_text()
+    assert f"exit status {128 + number}" in (tmp_path / "told").read_text()
 
 
 # --- resources --------------------------------------------------------------------------------------
@@ -186,6 +199,8 @@ def test_one_device_asks_for_one_gpu_and_keeps_the_warning(grid: Grid) -> None:
         "constraint": "a100",
         "slurm_extra": f"{WARNING} --nice=5",
     }
+    empty = Site(partition="", account="", qos="", constraint="", gpu_name="", extra="")
+    assert asked(Requests(targets, empty).train(), run) == asked(Requests(targets, Site()).train(), run)
     data = asked(requests.data(), run)
     assert data["slurm_partition"] == "cpu"
     assert not {"gpu", "gpu_model", "constraint"} & set(data)

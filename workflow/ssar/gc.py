@@ -58,10 +58,10 @@ def _refuse(found: Found, results: str, strangers: Sequence[Path]) -> None:
 def remove(items: Iterable[Item]) -> Iterator[str]:
     """Remove files and folders; yields what was not removed, with the reason."""
     for item in items:
-        if item.state is not None and Signs.read(item.state).alive(time.time(), CAREFUL):  # since it was listed
-            yield f"{item.path}: its run has just started"
-            continue
         try:
+            if item.state is not None and Signs.find(item.state).alive(time.time(), CAREFUL):  # since it was listed
+                yield f"{item.path}: its run has just started"
+                continue
             if item.path.is_dir():
                 shutil.rmtree(item.path)
             else:

@@ -89,7 +89,10 @@ class Found:
 
 
 def find(paths: Paths, asked: Asked, now: float) -> Found:
-    """Everything below the results folder that may go; `now` in seconds since the epoch."""
+    """Everything below the results folder that may go; `now` in seconds since the epoch.
+
+    Raises OSError where a folder, or a run's signs of life, cannot be read.
+    """
     return _Finder(paths, asked, now).all()
 
 
@@ -132,7 +135,7 @@ class _Finder:
 
     def at_work(self, run_id: str) -> bool:
         if run_id not in self.alive:
-            self.alive[run_id] = Signs.read(self.paths.state(run_id)).alive(self.now, CAREFUL)
+            self.alive[run_id] = Signs.find(self.paths.state(run_id)).alive(self.now, CAREFUL)
         return self.alive[run_id]
 
     def runs(self) -> None:

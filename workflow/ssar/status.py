@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from ssar.cost.plan import declared
+from ssar.cost.plan import declared, expanded
 from ssar.engine.state import SILENCE, Attempt, Failure, Progress, newest_checkpoint
 from ssar.errors import UserError
 from ssar.paths import Paths
@@ -34,8 +34,13 @@ class Signs:
     """The step that the run would continue at."""
 
     @classmethod
+    def find(cls, folder: str | Path) -> Signs:
+        """Those of a folder; none of a folder that does not exist. Raises OSError where some cannot be read."""
+        return cls(Attempt.find(folder), Progress.find(folder), Failure.find(folder), newest_checkpoint(folder))
+
+    @classmethod
     def read(cls, folder: str | Path) -> Signs:
-        """Those of a folder; none of a folder that does not exist."""
+        """Those of a folder that can be read."""
         return cls(Attempt.read(folder), Progress.read(folder), Failure.read(folder), newest_checkpoint(folder))
 
     @property
@@ -120,7 +125,7 @@ def wanted(targets: Targets, names: Sequence[str]) -> Wanted:
                 add(grid.runs[run_id].config.upstream.values())
                 found.runs[run_id] = None
 
-    for name in names or targets.shown:
+    for name in expanded(targets, names):
         if name in grid.runs:
             add([name])
             continue
@@ -173,7 +178,7 @@ def finished(paths: Paths, run_id: str) -> bool:
 def _folders(parent: Path) -> set[str]:
     try:
         return set(os.listdir(parent))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return set()
 
 

@@ -20,10 +20,15 @@ _Parser: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_Parser):  # type: ignore[misc, valid-type]
-    """Safe loading, with two repairs: `1e-4` is a number, and a key given twice is an error."""
+    """Safe loading, repaired: `1e-4` is a number, `00123` and `48:00:00` are none, a key given twice is an error."""
 
 
-_Loader.yaml_implicit_resolvers = {key: list(rules) for key, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_INT = "tag:yaml.org,2002:int"
+_Loader.yaml_implicit_resolvers = {
+    key: [rule for rule in rules if rule[0] != _INT] for key, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+# YAML 1.1 would make 83 of an account 00123, and 172800 of a time 48:00:00
+_Loader.add_implicit_resolver(_INT, re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789"))
 # YAML 1.1 as PyYAML reads it wants a dot and a sign in the exponent, and takes 1e-4 for a string
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
@@ -55,6 +60,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return copy.deepcopy(_parsed(path, path.read_bytes()))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
 
 
 @lru_cache(maxsize=256)
@@ -65,6 +72,8 @@ def _parsed(path: Path, text: bytes) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{path}{line}: {error.problem}") from None
+    except yaml.reader.ReaderError:
+        raise UserError(f"{path}: this is no UTF-8 text") from None
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -48,7 +48,7 @@ class Note:
             if content.keys() != {part.name for part in fields(cls)}:
                 return None
             return TypeAdapter(cls).validate_python(content)
-        except (FileNotFoundError, ValueError, AttributeError, RecursionError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError, RecursionError):
             return None
 
     @classmethod

@@ -183,7 +183,8 @@ def _limits(partitions: Sequence[Partition], key: str, site: Site, jobs: Family,
     modes = {partition.preempt for partition in partitions} - {"OFF"}
     if any("CANCEL" in mode for mode in modes):
         text = f"may be preempted, and end then (PreemptMode {', '.join(sorted(modes))})"
-        yield Check("warning", subject, text, "each time costs one of the profile's `retries`: raise them")
+        advice = "Snakemake does not see such an end and waits for ever: another partition, or docs/slurm.md"
+        yield Check("warning", subject, text, advice)
     elif modes:
         yield Check("ok", subject, f"may be preempted (PreemptMode {', '.join(sorted(modes))}) and continue")
 

@@ -50,6 +50,12 @@ class Site(Closed):
         "here", about="download beside Snakemake, where the internet usually is, or in jobs on compute nodes"
     )
 
+    @field_validator("partition", "cpu_partition", "account", "qos", "constraint", "gpu_name", "extra", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        # sbatch would be given an empty one as such
+        return None if value == "" else value
+
     @field_validator("modules", mode="before")
     @classmethod
     def _words(cls, value: Any) -> Any:
