@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Generic, TypeVar
 
-from ssar.data.watchdog import Board
+from ssar.data.watchdog import Board, Patience
 
 Result = TypeVar("Result")
-POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -78,12 +77,13 @@ def on_videos(
     """
     waiting = deque(videos)
     board = Board(max(jobs, 1))
+    patience = Patience(board, seconds)
     workers = [_Worker(work, board, row) for row in range(min(max(jobs, 1), len(videos)))]
     try:
         for worker in workers:
             worker.give(waiting.popleft())
         while busy := [worker for worker in workers if worker.video]:
-            ready = wait([worker.pipe for worker in busy], timeout=min(POLL_SECONDS, seconds / 4))
+            ready = wait([worker.pipe for worker in busy], timeout=patience.interval)
             for worker in busy:
                 if worker.pipe not in ready:
                     continue
@@ -97,16 +97,16 @@ def on_videos(
                 if waiting:
                     worker.give(waiting.popleft())
                 yield video, result
-            _kill_silent(board, workers, seconds)
+            _kill_silent(patience, workers)
     finally:
         for worker in workers:
             worker.stop()
 
 
-def _kill_silent(board: Board, workers: Sequence[_Worker], seconds: float) -> None:
-    for entry in board.busy():
+def _kill_silent(patience: Patience, workers: Sequence[_Worker]) -> None:
+    for entry in patience.lost():
         for worker in workers:
-            if worker.process.pid == entry.pid and entry.seconds > seconds and not worker.hung:
+            if worker.process.pid == entry.pid and not worker.hung:
                 worker.hung = True
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(entry.pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from threading import Thread
 
@@ -53,8 +53,11 @@ def deaf() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    requests = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, requests)
     try:
+        resource_tracker.ensure_running()  # where it did not run yet, it has unblocked two of them
+        signal.pthread_sigmask(signal.SIG_BLOCK, requests)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

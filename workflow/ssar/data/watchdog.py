@@ -21,6 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+SUSPENDED = 3.0
+"""Seconds by which a question comes too late when whoever asks was stopped, and the machine is not just busy."""
+
 ROW = np.dtype([("since", "f8"), ("pid", "i8"), ("video", "S1000")])
 
 
@@ -95,19 +98,39 @@ def hang_message(entry: Busy) -> str:
     )
 
 
+class Patience:
+    """Who is at one video for more than `seconds`, asked every `interval` seconds.
+
+    Where a whole job is suspended and resumed (Ctrl-Z, a scheduler), its decoders were silent for no fault of theirs.
+    Whoever asks was stopped with them, and the next question comes late: then everybody's silence counts anew.
+    """
+
+    def __init__(self, board: Board, seconds: float) -> None:
+        self.board, self.seconds, self.interval = board, seconds, min(1.0, seconds / 4)
+        self.asked = self.resumed = time.monotonic()
+
+    def lost(self) -> list[Busy]:
+        """Those who were silent for too long, the longest first."""
+        now = time.monotonic()
+        if now - self.asked > self.interval + SUSPENDED:
+            self.resumed = now
+        self.asked = now
+        silent = [entry for entry in self.board.busy() if entry.seconds > self.seconds]
+        return silent if now - self.resumed > self.seconds else []
+
+
 class Watch(threading.Thread):
     """Kills the first process of a board that is silent for too long; its message is then in `verdict`."""
 
     def __init__(self, board: Board, seconds: float) -> None:
         super().__init__(name="decoder watchdog", daemon=True)
-        self.board, self.seconds = board, seconds
+        self.patience = Patience(board, seconds)
         self.verdict: str | None = None
         self._stop_asked = threading.Event()
 
     def run(self) -> None:
-        while not self._stop_asked.wait(min(1.0, self.seconds / 4)):
-            stuck = [entry for entry in self.board.busy() if entry.seconds > self.seconds]
-            if stuck:
+        while not self._stop_asked.wait(self.patience.interval):
+            if stuck := self.patience.lost():
                 self.verdict = hang_message(stuck[0])
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(stuck[0].pid, signal.SIGKILL)
@@ -122,10 +145,10 @@ def _guard(board: Board, seconds: float, parent: int) -> None:
     # the guarded process answers them, and ends this one
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    patience = Patience(board, seconds)
     while os.getppid() == parent:
-        time.sleep(min(1.0, seconds / 4))
-        stuck = [entry for entry in board.busy() if entry.seconds > seconds and entry.pid == parent]
-        if stuck:
+        time.sleep(patience.interval)
+        if stuck := [entry for entry in patience.lost() if entry.pid == parent]:
             print(f"error: {hang_message(stuck[0])}", file=sys.stderr, flush=True)
             os.kill(parent, signal.SIGKILL)
             return

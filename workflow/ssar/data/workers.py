@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
@@ -15,6 +16,9 @@ from ssar.data.arena import Receiver, Sender, Slots
 from ssar.data.processes import begin, context, deaf, end, serve
 from ssar.data.watchdog import Board, Watch, guarded
 from ssar.errors import UserError
+
+NOTICED_SECONDS = 3.0
+"""Within these the system tells that a process has died."""
 
 
 class OfVideo(Protocol):
@@ -125,7 +129,8 @@ def in_order(
                 result = next(results)
             except StopIteration:
                 return
-            except RuntimeError as error:
+            # a process that dies while it hands over a tensor breaks the connection before torch knows that it is dead
+            except (RuntimeError, OSError, EOFError) as error:
                 raise UserError(watch.verdict or _death(board, error)) from error
             yield order.waiting.popleft(), _checked(receiver.unpack(result))
     finally:
@@ -140,14 +145,25 @@ def _checked(result: Result | _Failure) -> Result:
     return result
 
 
-def _death(board: Board, error: RuntimeError) -> str:
-    """A message for a worker that died. Any other RuntimeError is a bug, and is raised again as it is."""
-    alive = {process.pid for process in multiprocessing.active_children()}
-    dead = [entry for entry in board.busy() if entry.pid not in alive]
-    if not dead and not str(error).startswith("DataLoader worker (pid"):
+def _death(board: Board, error: Exception) -> str:
+    """A message for a worker that died. Any other error is a bug, and is raised again as it is."""
+    told = str(error).startswith("DataLoader worker (pid")
+    dead = _dead(board, seconds=0.0 if told else NOTICED_SECONDS)
+    if not dead and not told:
         raise error
-    place = f"while reading {dead[0].video}" if dead else "between two videos"
+    video = next((entry.video for entry in board.busy() if entry.pid in dead), None)
+    place = "between two videos" if video is None else f"while reading {video}"
     return (
         f"a decoding process died {place}: {error}. Usual causes: no memory or shared memory left (fewer "
         f"`runtime.workers`, a larger /dev/shm) or a video that crashes the decoder"
     )
+
+
+def _dead(board: Board, seconds: float) -> set[int]:
+    """The workers that have died, or do so within some seconds."""
+    last = time.monotonic() + seconds
+    while True:
+        dead = set(board.pids) - {process.pid for process in multiprocessing.active_children()}
+        if dead or time.monotonic() >= last:
+            return dead
+        time.sleep(0.05)
