@@ -34,14 +34,17 @@ def encode(
     cover: str = "",
     tone: tuple[str, float] | None = None,
     layout: str = "",
+    title: bytes = b"",
 ) -> Path:
     """Encode uint8 (T, H, W, 3) RGB frames; the container follows the suffix.
 
     `times`: when each frame is shown, in 1/25 s; none: 0, 1, 2 and so on. `rotation`: see tests.videos. `cover`: a
     still picture as a video stream of its own, "before" or "after" the video's. `tone`: a stream of sound, "before" or
-    "after" the video's, of so many seconds. `layout`: FFmpeg's `movflags` of an MP4 file.
+    "after" the video's of so many seconds. `layout`: FFmpeg's `movflags` of an MP4 file. `title`: in whatever encoding.
     """
     with av.open(str(path), "w", options={"movflags": layout} if layout else {}) as container:
+        if title:
+            container.metadata["title"] = "#" * len(title)
         extra = [_cover(container)] if cover == "before" else []
         extra += [_tone(container, tone[1])] if tone and tone[0] == "before" else []
         settings = {**DEFAULTS.get(codec, OLD), **(options or {})}
@@ -62,6 +65,8 @@ def encode(
             picture.time_base, picture.pts = Fraction(1, RATE), number if times is None else times[number]
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
+    if title:
+        path.write_bytes(path.read_bytes().replace(b"#" * len(title), title))
     return path
 
 

@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -86,6 +88,28 @@ def test_a_cache_of_decoded_videos_changes_nothing(folder, megabytes, tg):
     assert cache.used == sum(frames.nbytes for frames in cache.videos.values()) <= cache.bytes
     assert (len(cache.videos) == 6) == (megabytes == 100)
     assert flat(loader(folder, workers=1, tg=tg, cache=cache).batches(range(6))) == wanted
+
+
+def test_a_cache_reads_whole_videos_only_while_they_fit():
+    asked: list[int] = []
+    frames = {side: np.random.default_rng(side).integers(0, 256, (10, side, side, 3), np.uint8) for side in (1, 4, 9)}
+
+    def video(side: int) -> Callable[[np.ndarray], np.ndarray]:
+        def read(indices: np.ndarray) -> np.ndarray:
+            asked.append(len(indices))
+            return frames[side][indices]
+
+        return read
+
+    cache, indices = FrameCache(700), np.array([7, 3, 3, 0])
+    for name in ("a", "a", "b"):
+        assert (cache.frames((name, "rgb"), indices, 10, video(4)) == frames[4][indices]).all()
+    assert asked == [1, 10, 4]  # the second does not fit any more
+    cache, asked[:] = FrameCache(2000), []
+    cache.frames(("small", "rgb"), indices, 10, video(1))
+    cache.frames(("large", "rgb"), indices, 10, video(9))  # likely to fit by its length
+    assert asked == [1, 10, 1, 4]
+    assert (list(cache.videos), cache.used) == ([("small", "rgb")], 30)
 
 
 @settings(max_examples=30, deadline=None)

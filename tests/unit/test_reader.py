@@ -145,6 +145,37 @@ def test_what_another_decoder_fails_at_is_read_by_pyav(folder: Path, monkeypatch
     np.testing.assert_array_equal(open_video(path, "decord").frames([7, 4]), open_video(path, "pyav").frames([7, 4]))
 
 
+@pytest.mark.parametrize("backend", INSTALLED)
+def test_a_video_that_goes_away_is_named(tmp_path: Path, backend: str) -> None:
+    path = write_video(tmp_path / "away.mp4", moving_frames(COUNT), codec="h264")
+    reader = open_video(path, backend)
+    path.unlink()
+    with pytest.raises(DecodeError, match=r"away\.mp4: frames 0 to 45 do not decode"):
+        reader.frames([0, COUNT])
+    reader.close()
+    reader.close()
+    with pytest.raises(DecodeError, match=r"no such video: .*away\.mp4"):
+        open_video(path, backend)
+
+
+@pytest.mark.parametrize("backend", INSTALLED)
+def test_a_path_that_the_system_refuses_is_told_with_its_reason(tmp_path: Path, backend: str) -> None:
+    with pytest.raises(DecodeError, match=r"n{300}\.mp4 cannot be read as a video: .*File name too long"):
+        open_video(tmp_path / ("n" * 300 + ".mp4"), backend)
+    with pytest.raises(DecodeError, match="cannot be read as a video"):
+        open_video(tmp_path, backend)
+
+
+def test_pyav_looks_at_a_video_only_where_it_scales(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr("ssar.data.reader.read_facts", lambda path: looked.append(path) or read_facts(path))
+    path = folder / "h264.mp4"
+    open_video(path).close()
+    assert looked == []
+    open_video(path, short_side=16).close()
+    assert looked == [str(path)]
+
+
 def test_unknown_reader() -> None:
     with pytest.raises(UserError, match="unknown video reader `opencv`"):
         open_video(__file__, "opencv")

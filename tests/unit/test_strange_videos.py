@@ -87,6 +87,8 @@ VIDEOS = {
     "sound longer than the video": Strange(".mkv", made(tone=("after", 6.0))),
     "cover picture": Strange(".mp4", made(cover="after")),
     "still picture as first stream": Strange(".mkv", made(cover="before")),
+    "title in Latin-1": Strange(".mp4", made(title="Café à la".encode("latin-1"))),
+    "title in Latin-1, AVI": Strange(".avi", made("mpeg4", title="Café à la".encode("latin-1"))),
     "fragments": Strange(".mp4", made(options={"bf": "2"}, layout="frag_keyframe+empty_moov")),
     # pictures
     "rotated by 90": Strange(".mp4", made(rotation=90), turned=1),

@@ -15,8 +15,11 @@ from tests.videos import make_folder, moving_frames, write_video
 
 from ssar.augment import Augmenter
 from ssar.config import Augment, DatasetConfig, TemporalGradient, WeakAugment
+from ssar.data.cache import FrameCache
 from ssar.data.clips import ClipDecoder, ClipTask
 from ssar.data.loader import RawBatch
+from ssar.data.reader import open_video
+from ssar.data.temporal_gradient import temporal_gradient
 from ssar.data.tg_codec import CODECS
 from ssar.data.tg_store import TGStore, extract, video_file
 from ssar.errors import UserError
@@ -82,6 +85,20 @@ def test_gradients_alone_need_no_video(videos, store, tmp_path):
     clip = decoder(ClipTask(videos[1][0], np.array([3, 1, 3])))
     assert clip.frames is None
     assert torch.equal(clip.tg, torch.from_numpy(store.frames(videos[1][0], [3, 1, 3])))
+
+
+def test_videos_of_another_dataset_are_not_looked_for_in_the_store(videos, store, tmp_path):
+    root, paths = videos
+    other = write_video(tmp_path / paths[0], moving_frames(FRAMES, seed=77), codec="h264")
+    tg, indices = TemporalGradient(interval=store.settings.interval), np.array([3, 1, 3])
+    for cache in (None, FrameCache(2**24)):
+        decoder = ClipDecoder(root / "videos", tg=tg, store=store, cache=cache)
+        own = decoder(ClipTask(paths[0], indices, length=FRAMES))
+        assert torch.equal(own.tg, torch.from_numpy(store.frames(paths[0], indices)))
+        found = decoder(ClipTask(paths[0], indices, length=FRAMES, root=tmp_path))
+        frames = open_video(other).frames(range(FRAMES))
+        wanted = temporal_gradient(frames[indices], frames[indices + tg.interval])
+        assert torch.equal(found.tg, torch.from_numpy(wanted))
 
 
 def test_the_manifest_counts_what_is_there(videos, store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -202,6 +204,23 @@ def test_colours_of_a_source_with_tags_are_kept(tmp_path: Path):
         assert np.abs((after - before).mean((0, 1, 2))).max() < 1.5
 
 
+@pytest.mark.parametrize(("rotation", "kept"), [(0, Fraction(16, 11)), (90, Fraction(11, 16))])
+def test_pixels_keep_their_shape(tmp_path: Path, rotation: int, kept: Fraction):
+    source = tmp_path / "videos" / "run" / "a.mp4"
+    source.parent.mkdir(parents=True)
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 11)
+        stream.set_display_rotation(rotation)
+        for image in moving_frames(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    run(tmp_path / "videos")
+    with av.open(str(tmp_path / "transcoded" / "run" / "a.mp4")) as made:
+        assert made.streams.video[0].sample_aspect_ratio == kept
+
+
 def test_target_sizes_are_even_and_never_larger():
     for height, width in ((240, 320), (1080, 1920), (257, 257), (257, 999), (256, 257), (121, 93), (719, 1281)):
         for size in (target_size(height, width, 256), target_size(width, height, 256)[::-1]):
@@ -300,12 +319,18 @@ def test_a_killed_call_is_continued(tmp_path: Path):
     def done() -> int:
         return memory.read_bytes().count(b"\n") if memory.exists() else 0
 
-    with subprocess.Popen(command(root), start_new_session=True, stderr=subprocess.PIPE) as call:
-        deadline = time.monotonic() + 60
-        while done() < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        os.killpg(call.pid, signal.SIGKILL)
+    for _ in range(5):
+        with subprocess.Popen(command(root), start_new_session=True, stderr=subprocess.DEVNULL) as call:
+            while done() < 3 and call.poll() is None:
+                time.sleep(0.01)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(call.pid, signal.SIGKILL)
+        assert done() >= 3
+        if not (tmp_path / "transcoded.json").exists():
+            break
+        for path in (memory.parent, videos):  # it was faster: once more from the beginning
+            shutil.rmtree(path)
+        (tmp_path / "transcoded.json").unlink()
     assert not (tmp_path / "transcoded.json").exists()
     with memory.open("a") as file:
         file.write('{"path": "class1/class1_0')  # as if killed while writing
@@ -343,14 +368,16 @@ def test_only_videos_of_the_dataset_are_transcoded(root: Path):
     assert [video.path for video in lay_out(dataset, videos).candidates] == ["run/run_01.mp4", "jump/jump_00.mp4"]
 
 
-def test_a_video_that_hangs_is_passed_over_and_tried_again(root: Path):
+def test_a_video_that_hangs_is_passed_over_and_tried_again(tmp_path: Path):
+    root = tmp_path / "videos"
+    make_folder(root, ["run"], 1, frames=300, size=(240, 320))
     out = root.with_name("transcoded.json")
-    with pytest.raises(UserError, match="hangs"):
-        transcode(folder_of(), root, root.with_name("transcoded"), out, 1, silent_seconds=1e-4)
+    with pytest.raises(UserError, match="hangs"):  # of a second's work with a sign of life every 50 frames
+        transcode(folder_of(), root, root.with_name("transcoded"), out, 1, silent_seconds=0.01)
     problem = probe(str(root.with_name("transcoded") / "run" / "run_00.mp4")).problem
     assert problem is not None
     assert "hangs" in problem
-    assert run(root)["videos"] == 5
+    assert run(root)["videos"] == 1
 
 
 def test_mistakes_are_told(root: Path):

@@ -18,26 +18,34 @@ class FrameCache:
 
     def __init__(self, bytes_: int) -> None:
         self.bytes, self.used = bytes_, 0
+        self.frame = 0  # bytes of the frame that was read last
         self.videos: dict[tuple[str, str], np.ndarray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"bytes": self.bytes, "used": 0, "videos": {}}
+        return {"bytes": self.bytes, "used": 0, "frame": 0, "videos": {}}
 
     def frames(
         self, key: tuple[str, str], indices: np.ndarray, length: int, read: Callable[[np.ndarray], np.ndarray]
     ) -> np.ndarray:
         """The frames at `indices` of a video of `length` frames: uint8 (len(indices), H, W, 3).
 
-        `read` gives the frames at any indices; it is asked for all of them once where they fit.
+        `read` gives the frames at any indices. Of a video that fits it is asked for one, to know its size, and for all.
         """
         if key in self.videos:
             return self.videos[key][indices]
+        # most videos' frames are alike, so this asks a full cache nothing
+        if self._fits(self.frame * length):
+            self.frame = read(indices[:1]).nbytes
+            if self._fits(self.frame * length):
+                whole = self.videos[key] = read(np.arange(length))
+                self.used += whole.nbytes
+                return whole[indices]
         asked = read(indices)
-        size = asked[0].nbytes * length
-        if self.used + size <= self.bytes:
-            self.videos[key] = read(np.arange(length))
-            self.used += size
+        self.frame = asked[0].nbytes
         return asked
+
+    def _fits(self, size: int) -> bool:
+        return self.used + size <= self.bytes
 
 
 class CachedReader:

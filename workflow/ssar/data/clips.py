@@ -27,7 +27,7 @@ class ClipTask(NamedTuple):
     number: int = 0  # place of the video in its list
     seed: int = 0
     length: int = 0  # frames of the video that decode, for the cache
-    root: Path | None = None  # folder of the video, if it is not the decoder's
+    root: Path | None = None  # folder of the video, if it is of another dataset than the decoder's and its store's
 
 
 class Clip(NamedTuple):
@@ -51,13 +51,13 @@ class ClipDecoder:
     short_side: int | None = None
     rgb: bool = True
     tg: TemporalGradient | None = None  # None: no gradients
-    store: TGStore | None = None  # None: gradients are computed from the decoded frames
+    store: TGStore | None = None  # None: gradients are computed from the decoded frames, as of other datasets' videos
     flow: OpticalFlow | None = None  # None: no optical flow
     cache: FrameCache | None = None
 
     def _stored(self, task: ClipTask) -> np.ndarray | None:
-        """The gradients at a task's indices, from the store."""
-        if self.tg is None or self.store is None:
+        """The gradients at a task's indices, from the store; None where there is no store, or of another dataset."""
+        if self.tg is None or self.store is None or task.root is not None:
             return None
         store, video = self.store, task.video
         if self.cache is None:

@@ -20,7 +20,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from av.video.stream import VideoStream
 
 from ssar.config import Transcode
-from ssar.data.backends.timetable import quarter_turns, video_stream
+from ssar.data.backends.timetable import open_container, quarter_turns, video_stream
 from ssar.data.reader import scaled_size
 from ssar.data.watchdog import beat
 
@@ -47,7 +47,7 @@ def encode(source: Path, target: Path, how: Transcode, frames: int) -> None:
     Raises av.FFmpegError or OSError for a source that does not decode and a target that cannot be written.
     """
     with (
-        av.open(str(source)) as reading,
+        open_container(str(source)) as reading,
         av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as writing,
     ):
         stream = video_stream(reading)
@@ -55,7 +55,11 @@ def encode(source: Path, target: Path, how: Transcode, frames: int) -> None:
         output: VideoStream | None = None
         for number, frame in enumerate(islice(reading.decode(stream), frames)):
             image = _upright(frame, how.short_side)
-            output = output or _output(writing, image, rate, how)
+            if output is None:
+                output = _output(writing, image, rate, how)
+                # of a pixel's sides, for whoever plays the video: readers take pixels as they are
+                if shape := stream.sample_aspect_ratio:
+                    output.codec_context.sample_aspect_ratio = 1 / shape if quarter_turns(frame) % 2 else shape
             image.pts, image.time_base = number, 1 / rate
             writing.mux(output.encode(image))
             if number % FRAMES_PER_BEAT == 0:

@@ -8,7 +8,7 @@ from typing import Any
 
 import av
 
-from ssar.data.backends.timetable import quarter_turns, read_timetable, video_stream
+from ssar.data.backends.timetable import open_container, quarter_turns, read_timetable, video_stream
 from ssar.data.standin import read_standin
 from ssar.data.watchdog import beat
 from ssar.files import sha1
@@ -62,7 +62,7 @@ def _decode(path: str, fast: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
     shown: list[int | None] = []
     damaged: list[int] = []
-    with av.open(path) as container:
+    with open_container(path) as container:
         stream = video_stream(container)
         found["fps"] = round(float(stream.average_rate or stream.guessed_rate or 0), 3)
         found["stated"] = stream.frames or table.count

@@ -17,6 +17,7 @@ import av
 
 from ssar.data.pool import Lost, on_videos
 from ssar.data.probe import RULES, Probe, probe
+from ssar.files import about
 from ssar.progress import Meter, note
 
 STAT_THREADS = 16
@@ -71,7 +72,7 @@ def probe_all(
         note(f"{len(probes)} of {len(paths)} videos are known from an earlier call")
     cache.parent.mkdir(parents=True, exist_ok=True)
     results = on_videos(partial(look, fast=fast), list(wanted), jobs=jobs, seconds=silent_seconds)
-    with cache.open("a", encoding="utf-8") as file, Meter(len(paths), label, len(probes)) as meter:
+    with about(cache), cache.open("a", encoding="utf-8") as file, Meter(len(paths), label, len(probes)) as meter:
         if file.tell():
             file.write("\n")  # ends a line that a killed call was writing
         for full, result in results:

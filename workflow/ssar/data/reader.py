@@ -14,7 +14,6 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import av
@@ -59,7 +58,8 @@ class Backend(Protocol):
     def decode(self, indices: list[int]) -> np.ndarray:
         """Frames of sorted indices without repetitions, as uint8 (len(indices), H, W, 3)."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release the file. Closing again does nothing."""
 
 
 class Video:
@@ -72,9 +72,15 @@ class Video:
         self.path, self.exact = path, _backend(DEFAULT)
         self.errors = (OSError, av.FFmpegError, IndexError, StopIteration, *backend.errors)
         try:
-            facts = read_facts(path)
-            self.size = None if short_side is None else scaled_size(facts.height, facts.width, short_side)
-            self.backend = self._open(backend if backend.suits(facts, self.size) else self.exact)
+            self.size = None
+            # PyAV at the native size takes every video as it is: a look at each first would be a tenth of reading it
+            if backend is not self.exact or short_side is not None:
+                facts = read_facts(path)
+                self.size = None if short_side is None else scaled_size(facts.height, facts.width, short_side)
+                backend = backend if backend.suits(facts, self.size) else self.exact
+            self.backend = self._open(backend)
+        except FileNotFoundError as error:
+            raise DecodeError(f"no such video: {path}") from error
         except self.errors as error:
             raise DecodeError(f"{path} cannot be read as a video: {_reason(error)}") from error
 
@@ -127,8 +133,6 @@ def open_video(path: str | os.PathLike[str], backend: str = "auto", short_side: 
         DecodeError: the file is missing or is no video.
         UserError: the backend is unknown or not installed.
     """
-    if not Path(path).is_file():
-        raise DecodeError(f"no such video: {path}")
     return Video(os.fspath(path), _backend(backend_name(backend)), short_side)
 
 

@@ -38,7 +38,8 @@ def _as_image(kind: str, **options: object) -> Codec:
         return buffer.getvalue()
 
     def decode(data: bytes, height: int, width: int) -> np.ndarray:
-        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        # without the format Pillow asks every one that it knows, which takes as long as the decoding
+        return np.asarray(Image.open(io.BytesIO(data), formats=[kind]).convert("RGB"))
 
     return Codec(encode, decode)
 

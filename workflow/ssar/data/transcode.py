@@ -27,7 +27,8 @@ from ssar.data.layout import lay_out
 from ssar.data.pool import Lost, on_videos
 from ssar.data.probing import STAT_THREADS, State, look
 from ssar.data.standin import write_standin
-from ssar.engine.failures import is_full, reason
+from ssar.disk import is_full
+from ssar.engine.failures import reason
 from ssar.errors import UserError
 from ssar.files import atomic, write_json
 from ssar.progress import Meter, note

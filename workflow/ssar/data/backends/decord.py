@@ -44,4 +44,4 @@ class DecordBackend:
 
     def close(self) -> None:
         """See Backend."""
-        del self.reader
+        self.reader = None

@@ -10,7 +10,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from ssar.data.backends.timetable import Facts, quarter_turns, read_timetable, video_stream
+from ssar.data.backends.timetable import Facts, open_container, quarter_turns, read_timetable, video_stream
 
 
 class PyAVBackend:
@@ -28,7 +28,7 @@ class PyAVBackend:
         self.scaler = VideoReformatter()
         table = read_timetable(path)
         self.times, self.keys = table.times, table.keys
-        self.container = av.open(path)
+        self.container = open_container(path)
         self.stream = video_stream(self.container)
         self.decoder: Iterator[VideoFrame] = self.container.decode(self.stream)
         self.passed = -1  # the number of the frame that the decoder put out last
@@ -75,14 +75,15 @@ class PyAVBackend:
 
     def _by_counting(self, indices: list[int]) -> list[np.ndarray]:
         wanted = set(indices)
-        found = []
-        with av.open(self.path) as container:
+        found, count = [], 0
+        with open_container(self.path) as container:
             for number, frame in enumerate(container.decode(video_stream(container))):
+                count = number + 1
                 if number in wanted:
                     found.append(self._image(frame))
                 if len(found) == len(indices):
                     return found
-        raise IndexError(f"the video has {number + 1} frames")
+        raise IndexError(f"the video has {count} frames")
 
     def _image(self, frame: VideoFrame) -> np.ndarray:
         """The frame upright, as uint8 (H, W, 3)."""

@@ -79,7 +79,7 @@ def _first(path: str) -> tuple[Facts, bool]:
 
     Raises StopIteration where no frame decodes.
     """
-    with av.open(path) as container:
+    with open_container(path) as container:
         stream = video_stream(container)
         # what an edit list cuts away at the start, decord counts after seeking
         whole = True
@@ -95,6 +95,14 @@ def _first(path: str) -> tuple[Facts, bool]:
                 facts = Facts(height, width, turns > 0, timed=seekable, closed=seekable, alike=alike)
                 return facts, stream.codec_context.has_b_frames
     raise StopIteration("no frame decodes")
+
+
+def open_container(path: str) -> InputContainer:
+    """A file to read frames from. Its title and comments, which nothing here reads, may be in any encoding.
+
+    Raises av.FFmpegError.
+    """
+    return av.open(path, metadata_errors="replace")
 
 
 def video_stream(container: InputContainer) -> VideoStream:
@@ -114,7 +122,7 @@ def read_timetable(path: str) -> Timetable:
     """Reads all packets and decodes none. Raises av.FFmpegError or IndexError (no video stream)."""
     entries: list[tuple[int | None, int | None, bool]] = []
     fresh = True
-    with av.open(path) as container:
+    with open_container(path) as container:
         stream, name = video_stream(container), container.format.name
         prefix = _length_prefix(stream.codec_context.extradata)
         idr = stream.codec_context.name == "h264"

@@ -35,4 +35,4 @@ class TorchCodecBackend:
 
     def close(self) -> None:
         """See Backend."""
-        del self.decoder
+        self.decoder = None
