@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from tests import server as web
 from tests.archives import rar, rar5, tarred, zipped
 from tests.server import Server, serving
-from tests.videos import moving_frames, write_video
+from tests.videos import make_folder, moving_frames, write_video
 
 from ssar.config import DatasetConfig, ListFile, Mirror, RemoteFile, canonical
 from ssar.data.archives import DamagedError, unpack
@@ -36,7 +36,7 @@ from ssar.data.unpacking import unpack_dataset
 from ssar.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-SHORT = Patience(attempts=2, pause=0.01, longest_pause=0.02, longest_wait=0.5, silence=0.3, window=0.3, slowest=20_000)
+SHORT = Patience(attempts=2, pause=0.01, longest_pause=0.02, longest_wait=0.5, silence=3, window=3, slowest=20_000)
 
 
 def video(name: str) -> bytes:
@@ -288,6 +288,7 @@ def test_a_list_that_is_none_is_refused(server: Server, tmp_path: Path) -> None:
     for text, words in (
         (b"part_0.tar.gz\n", "line 1: expected the address of a file"),
         (b"\n\n", "lists no addresses"),
+        (b"\x89PNG\r\n", "is no list of addresses; delete it"),
         (b"http://a.org/x.tar.gz\nhttp://b.org/x.tar.gz", "files of the same name"),
         (b"<html>gone</html>", "a web page instead of the file"),
     ):
@@ -629,6 +630,28 @@ def test_a_full_disk_while_downloading(server: Server, small_disk: Path) -> None
     enlarge(small_disk)
     assert acquire(config, small_disk) == files
     assert server.got("/x") == [None, f"bytes={kept}-"]
+
+
+def test_a_full_disk_while_indexing_is_told_with_the_file(small_disk: Path, tmp_path: Path) -> None:
+    make_folder(tmp_path / "videos", ["run", "sit"], 2)
+    out = small_disk / "out"
+    command = [sys.executable, Path(__file__).parents[2] / "workflow" / "cli.py", "index", "--jobs", "1"]
+    command += ["--config", '{"kind": "folder", "root": "x"}', "--root", tmp_path / "videos"]
+    command += ["--index", out / "index.csv", "--report", out / "report.md"]
+
+    def told(room: int) -> str:
+        filler = small_disk / "filler"
+        filler.write_bytes(b"")
+        filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - room))
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == 1
+        return done.stderr.splitlines()[-1]
+
+    assert f"{out / 'index-cache.jsonl'}: No space left on device; 0 MB are free" in told(0)
+    # the memory of what was found fits into one page, and the next file does not
+    assert f"{out / 'index-excluded.csv'}: No space left on device" in told(4096)
+    enlarge(small_disk)
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def test_a_full_disk_while_unpacking(server: Server, small_disk: Path) -> None:

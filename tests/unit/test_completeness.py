@@ -105,7 +105,13 @@ def test_a_split_refuses_and_says_what_to_write(damaged: tuple[DatasetConfig, Pa
     with pytest.raises(UserError, match=r"2 are missing and 3 unusable, and `allow_missing` admits 0") as caught:
         make_split(out / "index.csv", config, labels, out / "split.csv")
     assert str(out / "report.md") in str(caught.value)
+    assert "unpacks them again" not in str(caught.value)
     assert not (out / "split.csv").exists()
+    # of what was downloaded
+    (out / "unpacked.json").touch()
+    again = r"remove \S+unpacked\.json and all of \S+videos: .* unpacks them again\.\nComplete"
+    with pytest.raises(UserError, match=again):
+        make_split(out / "index.csv", config, labels, out / "split.csv")
     # its last line is yaml that helps, and one less does not
     admitted = yaml.safe_load(str(caught.value).splitlines()[-1])["datasets"]["gym"]
     with pytest.raises(UserError, match="is incomplete"):
@@ -121,7 +127,9 @@ def test_what_the_dataset_lacks_a_protocol_may_name(damaged: tuple[DatasetConfig
     config = config.model_copy(update={"allow_missing": 5, "protocols": {"few": few}})
     out = index(config, root)
     make_split(out / "index.csv", config, LabelsConfig(protocol="few"), out / "split.csv")
-    assert [row["path"] for row in rows(out / "split.csv") if row["labelled"] == "1"] == ["jump/jump_00.mp4"]
+    # run/same is a duplicate of run/run_00, which takes its label
+    labelled = ["jump/jump_00.mp4", "run/run_00.mp4"]
+    assert [row["path"] for row in rows(out / "split.csv") if row["labelled"] == "1"] == labelled
 
 
 def test_nearly_everything_may_be_missing_and_the_report_still_comes(tmp_path: Path) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import gzip
 import hashlib
 import json
 import random
 import re
 import resource
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,12 +28,15 @@ from tests.server import Server, serving
 from ssar.config import ListFile
 from ssar.data.download import Patience, UnavailableError, fetch_file
 from ssar.data.lists import read_list
+from ssar.data.partial import alone
 from ssar.errors import UserError
 
 CONTENT = bytes(range(256)) * 12000  # about 3 MB
 SIZE = len(CONTENT)
 SHA = hashlib.sha256(CONTENT).hexdigest()
-SHORT = Patience(attempts=3, pause=0.01, longest_pause=0.02, longest_wait=0.5, silence=0.3, window=0.2, slowest=50_000)
+SHORT = Patience(attempts=3, pause=0.01, longest_pause=0.02, longest_wait=0.5, silence=10, window=10, slowest=50_000)
+HASTY = replace(SHORT, silence=0.3, window=0.2)
+"""For servers that stall: a busy machine, too, is taken for one."""
 
 
 @pytest.fixture
@@ -39,15 +47,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield server
 
 
-def fetch(server: Server, path: Path, *names: str, checked: bool = True) -> str:
+def fetch(server: Server, path: Path, *names: str, checked: bool = True, patience: Patience = SHORT) -> str:
     urls = [server.url(name) for name in names or ("/good",)]
-    return fetch_file(urls, path, sha256=SHA if checked else None, size=SIZE if checked else None, patience=SHORT)
+    return fetch_file(urls, path, sha256=SHA if checked else None, size=SIZE if checked else None, patience=patience)
 
 
-def refusal(server: Server, path: Path, *names: str, checked: bool = True) -> str:
+def refusal(server: Server, path: Path, *names: str, checked: bool = True, patience: Patience = SHORT) -> str:
     """What is said when no address gives the file, which must then not be there."""
     with pytest.raises(UnavailableError) as caught:
-        fetch(server, path, *names, checked=checked)
+        fetch(server, path, *names, checked=checked, patience=patience)
     assert not path.exists()
     return str(caught.value)
 
@@ -85,7 +93,7 @@ def test_a_new_version_on_the_server_is_never_joined_to_the_old_one(server: Serv
     if tag:
         server.state.tags["/file"] = tag
     server.state.always["/file"] = web.stall()
-    refusal(server, path, "/file", checked=False)
+    refusal(server, path, "/file", checked=False, patience=HASTY)
     assert (tmp_path / "file.part").stat().st_size >= len(old) // 2
     server.state.always.clear()
     # the same version is continued
@@ -151,7 +159,7 @@ def test_a_busy_server_is_asked_again_when_it_says_but_not_for_ever(server: Serv
     server.state.acts["/good"] = [web.status(503, Retry_After="0"), web.status(429, Retry_After="1")]
     start = time.monotonic()
     fetch(server, tmp_path / "file")
-    assert 0.5 <= time.monotonic() - start < 5  # not longer than `longest_wait`
+    assert 0.5 <= time.monotonic() - start < 60  # not longer than `longest_wait`
     server.state.always["/good"] = web.status(503)
     assert "given up after 3 attempts: HTTP 503" in refusal(server, tmp_path / "other")
     # another address helps
@@ -162,14 +170,14 @@ def test_a_busy_server_is_asked_again_when_it_says_but_not_for_ever(server: Serv
 @pytest.mark.parametrize("act", [web.stall(0.003), web.trickle(2000)], ids=["silent", "slow"])
 def test_a_connection_that_does_not_get_on_is_dropped(server: Server, tmp_path: Path, act: web.Act) -> None:
     server.state.acts["/good"] = [act]
-    fetch(server, tmp_path / "file")
+    fetch(server, tmp_path / "file", patience=HASTY)
     assert (tmp_path / "file").read_bytes() == CONTENT
     server.state.files["/bad"] = CONTENT
     server.state.always["/bad"] = act
     start = time.monotonic()
-    fetch(server, tmp_path / "other", "/bad", "/good")
+    fetch(server, tmp_path / "other", "/bad", "/good", patience=HASTY)
     assert (tmp_path / "other").read_bytes() == CONTENT
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 50
 
 
 def test_a_server_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +188,27 @@ def test_a_server_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.Monke
         fetch_file([url], tmp_path / "file", patience=SHORT)
     with pytest.raises(UserError, match="No connection adapters"):
         fetch_file(["gopher://example.org/x"], tmp_path / "file", patience=SHORT)
+
+
+def test_a_proxy_that_does_not_answer_is_not_taken_for_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens there
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(UnavailableError, match=r"the proxy that the environment names: .*refused"):
+            fetch_file(["http://example.invalid/file"], tmp_path / "file", patience=SHORT)
+
+
+def test_a_file_of_unknown_length_does_not_fill_the_log(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.state.always["/good"] = web.without_length
+    fetch(server, tmp_path / "file", checked=False)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert capsys.readouterr().err == ""
 
 
 def test_what_is_shorter_than_stated_is_refused(server: Server, tmp_path: Path) -> None:
@@ -198,6 +227,30 @@ def test_a_web_page_is_no_file_whatever_it_calls_itself(server: Server, tmp_path
     server.state.always["/x"] = web.page(kind)
     assert "a web page instead of the file" in refusal(server, tmp_path / name, "/x", checked=False)
     assert not list(tmp_path.glob("*.part*"))
+
+
+def test_an_archive_is_one_whatever_the_server_calls_it(server: Server, tmp_path: Path) -> None:
+    server.state.files["/x"] = zipped({"run/a.avi": b"a" * 2000})
+    server.state.always["/x"] = lambda answer: answer.headers.update({"Content-Type": "text/html"})
+    fetch(server, tmp_path / "a.zip", "/x", checked=False)
+    assert (tmp_path / "a.zip").read_bytes() == server.state.files["/x"]
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_what_comes_compressed_unasked_is_not_kept_so(server: Server, tmp_path: Path, checked: bool) -> None:
+    def packed(answer: web.Answer) -> None:
+        answer.body = gzip.compress(answer.body, 0)
+        answer.headers |= {"Content-Encoding": "gzip", "Content-Length": str(len(answer.body))}
+
+    server.state.acts["/good"] = [lambda answer: (packed(answer), web.cut()(answer))[0]]
+    server.state.always["/good"] = packed
+    fetch(server, tmp_path / "file", checked=checked)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    # of an archive it is the archive that the word is about
+    server.state.files["/x"] = tarred({"run/a.avi": b"a" * 2000}, "w:gz")
+    server.state.always["/x"] = lambda answer: answer.headers.update({"Content-Encoding": "gzip"})
+    fetch(server, tmp_path / "a.tar.gz", "/x", checked=False)
+    assert (tmp_path / "a.tar.gz").read_bytes() == server.state.files["/x"]
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tar", "a.tar.bz2", "a.tar.xz"])
@@ -286,6 +339,27 @@ def test_two_processes_do_not_write_one_file(server: Server, tmp_path: Path) -> 
     assert {path.name for path in tmp_path.iterdir()} == {"file"}
 
 
+def test_a_lock_that_its_owner_has_removed_is_not_one(tmp_path: Path) -> None:
+    """Whoever waited for a process that is done must not go on beside a third one, which locks anew."""
+    entered, path = threading.Event(), tmp_path / ".file.lock"
+
+    def second() -> None:
+        with alone(tmp_path / "file", wait=60, pause=0.01):
+            entered.set()
+
+    with contextlib.ExitStack() as third:
+        with open(path, "ab") as first:
+            fcntl.flock(first, fcntl.LOCK_EX)
+            thread = threading.Thread(target=second)
+            thread.start()
+            time.sleep(0.1)
+            path.unlink()
+            fcntl.flock(third.enter_context(open(path, "ab")), fcntl.LOCK_EX)
+        assert not entered.wait(0.2)
+    thread.join(60)
+    assert entered.is_set()
+
+
 def test_published_lists_are_fetched_once(server: Server, tmp_path: Path) -> None:
     text = b"run/a 30 0\n"
     server.state.files["/list"] = text
@@ -301,6 +375,6 @@ def test_the_origin_of_a_partial_file_lies_beside_it(server: Server, tmp_path: P
     server.state.tags["/good"] = '"v1"'
     server.state.always["/good"] = web.cut()
     server.state.acts["/good"] = [web.stall()]
-    refusal(server, tmp_path / "file", checked=False)
+    refusal(server, tmp_path / "file", checked=False, patience=HASTY)
     origin = json.loads((tmp_path / "file.part.json").read_text())
     assert origin == {"url": server.url("/good"), "etag": '"v1"', "modified": None, "total": SIZE}

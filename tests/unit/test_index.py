@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from tests.videos import OPTIONS, make_folder, moving_frames, write_video
 
 from ssar.config import DatasetConfig, ListFile, ListSplit
@@ -204,7 +205,7 @@ def sleepy(path: str, hang: str) -> int:
 
 def test_a_video_that_hangs_or_crashes_costs_that_video_only() -> None:
     videos = ["a", "hang", "bb", "crash", "ccc"]
-    results = dict(on_videos(partial(sleepy, hang="hang"), videos, jobs=2, seconds=2))
+    results = dict(on_videos(partial(sleepy, hang="hang"), videos, jobs=2, seconds=5))
     assert {video: results[video] for video in ("a", "bb", "ccc")} == {"a": 1, "bb": 2, "ccc": 3}
     assert isinstance(results["hang"], Lost)
     assert "hangs" in results["hang"].reason
@@ -271,15 +272,21 @@ def test_mistakes_in_a_csv_are_told_together(tmp_path: Path) -> None:
     table.write_text("file,label\n")
     with pytest.raises(UserError, match="no column path"):
         index(dataset(csv=str(table)), tmp_path / "videos")
+    table.write_text("path,label\nStöße/a.mp4,Stöße\n", encoding="latin-1")  # as spreadsheets save it
+    with pytest.raises(UserError, match=r"not in UTF-8: .* at byte 13; .*`CSV UTF-8`"):
+        index(dataset(csv=str(table)), tmp_path / "videos")
 
 
 def test_groups_come_from_the_paths(tmp_path: Path) -> None:
     make_folder(tmp_path / "videos", 1, 2)
     rows, _, _ = index(dataset(group_pattern=r"_0(\d)"), tmp_path / "videos")
     assert [row["group"] for row in rows.values()] == ["0", "1"]
-    for pattern, words in (("(", "no regular expression"), ("a", "one group in parentheses"), ("q(x)", "fits no path")):
-        with pytest.raises(UserError, match=words):
-            index(dataset(group_pattern=pattern), tmp_path / "videos")
+    with pytest.raises(UserError, match="fits no path"):
+        index(dataset(group_pattern="q(x)"), tmp_path / "videos")
+    # before anything is downloaded
+    for pattern, words in (("(", "no regular expression"), ("a", "one group in parentheses")):
+        with pytest.raises(ValidationError, match=words):
+            dataset(group_pattern=pattern)
 
 
 def test_the_embedded_dataset_brings_its_split(tmp_path: Path) -> None:

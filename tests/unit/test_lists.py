@@ -84,8 +84,11 @@ def test_mistakes_name_file_and_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"line 1: expected `Class/video.avi \[label\]`"):
         read_list(write(tmp_path, "<html>").model_copy(update={"format": "ucf"}), "train", EXTENSIONS)
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00PK")
-    with pytest.raises(UserError, match="is no list, or not in UTF-8"):
-        read_list(ListFile(path=str(tmp_path / "list.txt")), "train", EXTENSIONS)
+    for style in ("auto", "kinetics"):
+        with pytest.raises(UserError, match="is no list, or not in UTF-8"):
+            read_list(ListFile(path=str(tmp_path / "list.txt"), format=style), "train", EXTENSIONS)
+    with pytest.raises(UserError, match="is no csv: field larger than"):
+        read_list(write(tmp_path, f"{'a' * 200_000},\n").model_copy(update={"format": "kinetics"}), "train", EXTENSIONS)
     with pytest.raises(UserError, match="is a folder"):
         read_list(ListFile(path=str(tmp_path), format="videos"), "train", EXTENSIONS)
     with pytest.raises(UserError, match="no such list"):

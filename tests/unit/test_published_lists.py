@@ -115,6 +115,13 @@ def test_jobs_may_bring_one_archive_at_the_same_time(server: Server, tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["splits"]
 
 
+def test_an_address_may_end_in_a_query(server: Server, tmp_path: Path) -> None:
+    """As web sites give them to copy."""
+    server.state.files["/splits.zip?download=true"] = hmdb_archive()
+    item = ListFile(path=str(tmp_path / "splits"), url=server.url("/splits.zip?download=true"), format="hmdb")
+    assert len(read_list(item, "train", (".avi",))) == 6
+
+
 def test_every_list_that_cannot_be_had_is_told_and_the_others_are_here(server: Server, tmp_path: Path) -> None:
     server.state.files["/page.csv"] = b"The service is not available.\nPlease come back later.\n"
     protocols = {
@@ -302,6 +309,8 @@ COUNTS = {
         **{f"{source}-{percent}": count
            for source in ("videossl", "svformer")
            for percent, count in ((40, (2094, 51, 23, 215)), (50, (2618, 51, 30, 272)), (60, (3141, 51, 38, 298)))},
+        **{f"videossl-{percent}-as-released": count
+           for percent, count in ((40, (2094, 51, 23, 215)), (50, (2618, 51, 30, 272)), (60, (3141, 51, 38, 298)))},
         **{f"official-{fold}{role}": count
            for fold in (1, 2, 3)
            for role, count in (("", (3570, 51, 70, 70)), (".unlabelled", (3570, 51, 70, 70)),
@@ -363,6 +372,24 @@ def test_the_pool_of_hmdb51(published: dict[str, DatasetConfig], real_videos: Pa
         assert ours == theirs < pool
 
 
+def test_films_of_hmdb51_are_on_both_sides_of_videossls_pool_but_not_of_the_official_split(
+    published: dict[str, DatasetConfig],
+) -> None:
+    config = published["hmdb51"]
+    parts = re.compile(r"_[a-z]_[a-z]+_np\d_[a-z]+_[a-z]+_\d+$")
+
+    def films(key: str) -> list[tuple[str, str]]:
+        return [(entry.name or "", parts.sub("", entry.stem)) for entry in videos(config, key)]
+
+    tested = films("test")
+    counts = {
+        key: sum(film in set(tested) for film in films(key))
+        for key in ("train", "protocols.videossl-40.labelled", "protocols.official-1.labelled")
+    }
+    assert list(counts.values()) == [459, 168, 0]
+    assert sum(film in set(films("train")) for film in tested) == 646
+
+
 def test_the_numbers_in_hmdb51s_lists_are_wrong_and_do_not_count(published: dict[str, DatasetConfig]) -> None:
     """Where one class's name begins another's, videos that the official split leaves unused have the other's number."""
     config = published["hmdb51"]
@@ -380,6 +407,23 @@ def test_the_numbers_in_hmdb51s_lists_are_wrong_and_do_not_count(published: dict
     with pytest.raises(UserError, match=r"(?s)several class numbers.*`numbers: false`.*climb_stairs: 6 .* and 5"):
         one_spelling({"train": read_list(as_printed, "train", ())})
     assert {entry.label for entry in videos(config, "protocols.svformer-60.labelled")} == {None}
+
+
+def test_hmdb51_may_be_trained_on_as_released(published: dict[str, DatasetConfig], tmp_path: Path) -> None:
+    """The other class of videos with a wrong number is the one whose name theirs begins, or begins with."""
+    config = published["hmdb51"]
+    index = index_of(tmp_path, config)
+    for percent, wrong in ((40, 54), (50, 73), (60, 65)):
+        right = {video.path: video.label for video in split(index, config, f"videossl-{percent}").labelled}
+        found = split(index, config, f"videossl-{percent}-as-released")
+        swapped = [
+            {video.path.split("/")[0], found.classes[video.label]}
+            for video in found.labelled
+            if video.label != right[video.path]
+        ]
+        assert len(swapped) == wrong
+        assert all(pair in swapped for pair in ({"climb", "climb_stairs"}, {"kick", "kick_ball"}))
+        assert all(len(pair) == 2 and len({name.split("_")[0] for name in pair}) == 1 for pair in swapped)
 
 
 def test_ucf101_percentages_are_other_videos_in_other_papers(published: dict[str, DatasetConfig]) -> None:

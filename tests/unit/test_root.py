@@ -115,6 +115,33 @@ def test_nothing_tells_the_classes_of_a_flat_folder_without_lists(tmp_path: Path
     }
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ((), "looked for .avi, .mp4, .mov, .mkv, .webm; there is no file"),
+        (("HandstandPushups/v_HandStandPushups_g01_c01/img_00001.jpg",), r"img_00001\.jpg\. Frames .* are not read"),
+        (("YoYo.rar", "readme.txt"), r"e\.g\. YoYo\.rar, readme\.txt\. Unpack them first"),
+        (("run/a.mp4", "run/b.mp4"), r"2 videos, e\.g\. run/a\.mp4, and none .* the 5 .* e\.g\. Handst"),
+    ],
+)
+def test_a_folder_without_a_listed_video_is_described(tmp_path: Path, names: tuple[str, ...], words: str) -> None:
+    (tmp_path / "root").mkdir()
+    for name in names:
+        path = tmp_path / "root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with pytest.raises(UserError, match=words):
+        lay_out(DatasetConfig(kind="folder", root="x", **lists(tmp_path)), tmp_path / "root")
+
+
+def test_videos_that_were_deleted_after_unpacking_are_told(tmp_path: Path) -> None:
+    """By a scratch disk that is cleaned up, for instance."""
+    files = [{"name": "a.zip", "urls": ["http://x/a.zip"]}]
+    (tmp_path / "unpacked.json").touch()
+    with pytest.raises(UserError, match=r"videos is gone: delete .*unpacked\.json"):
+        lay_out(DatasetConfig(kind="download", files=files), tmp_path / "videos")  # type: ignore[arg-type]
+
+
 def test_the_folder_is_only_read(tmp_path: Path, videos: dict[str, Path]) -> None:
     root = put(videos, tmp_path / "root", LAYOUTS["train/ and val/"])
     folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
@@ -138,8 +165,9 @@ def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     for path in (elsewhere / "run" / "a.mp4", root / "jump" / "b.MP4", root / "jump" / ".hidden.mp4"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    (root / ".snapshot" / "run").mkdir(parents=True)
-    (root / ".snapshot" / "run" / "old.mp4").touch()
+    for folder in (".snapshot", "lost+found"):
+        (root / folder / "run").mkdir(parents=True)
+        (root / folder / "run" / "old.mp4").touch()
     (root / "run").symlink_to(elsewhere / "run")
     (root / "jump" / "link.mp4").symlink_to(elsewhere / "run" / "a.mp4")
     (root / "jump" / "gone.mp4").symlink_to(tmp_path / "nothing.mp4")
@@ -200,6 +228,11 @@ def test_one_line_of_configuration_points_at_the_videos(tmp_path: Path, monkeypa
     # the others are fetched as before
     assert "results/data/hmdb51/unpacked.json" in found.generated("hmdb51")
     assert found.video_root("hmdb51") == "results/data/hmdb51/videos"
+
+
+def test_a_misspelt_dataset_is_no_reason_to_download_another(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"`datasets\.ucf-101`: no such dataset, .* did you mean `ucf101`\?"):
+        targets(tmp_path, {"ucf-101": {"root": "/data/UCF-101"}})
 
 
 def test_what_an_index_does_not_depend_on_does_not_make_it_anew(tmp_path: Path) -> None:

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from ssar.config import DatasetConfig, LabelsConfig, ListFile, ListSplit
 from ssar.data.completeness import Completeness
 from ssar.data.draws import draw, hold_out, percent_counts, shuffled
 from ssar.data.index import COLUMNS
 from ssar.data.protocols import make_split
-from ssar.data.split import SPLIT_COLUMNS, Video, read_split
+from ssar.data.split import SPLIT_COLUMNS, Video, read_split, training_checksum
 from ssar.errors import UserError
-from ssar.grid import build, is_drawn
+from ssar.grid import build, data_identity, is_drawn
 from ssar.project import CONFIG
 
 Rows = list[dict[str, str]]
@@ -255,6 +256,64 @@ def test_a_protocol_may_have_a_test_list_of_its_own(tmp_path: Path) -> None:
         split(tmp_path, rows, "leaky", DatasetConfig(kind="folder", root="x", protocols={"leaky": leaky}))
 
 
+def test_a_label_of_a_duplicate_goes_to_the_equal_video_but_never_into_the_test_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of equal videos an index has one; which of them a list names makes no difference."""
+    rows = dataset([6, 6], told=True)
+    excluded = [
+        {"path": f"{path}.mp4", "class": path[0], "reason": f"duplicate of {kept}.mp4"}
+        for path, kept in (("a/copy0", "a/000"), ("a/copy5", "a/005"), ("b/copy1", "b/001"))
+    ]
+    (tmp_path / "labelled.txt").write_text("a/copy0 30 0\na/copy5 30 0\nb/001 30 1\nb/002 30 1\n")
+    (tmp_path / "test.txt").write_text("a/003 30 0\nb/copy1 30 1\n")
+    labelled, test = (ListFile(path=str(tmp_path / f"{name}.txt")) for name in ("labelled", "test"))
+    index = write_index(tmp_path, rows, excluded)
+
+    def made(own: ListSplit) -> tuple[list[str], list[str], list[str]]:
+        config = DatasetConfig(kind="folder", root="x", protocols={"mine": own})
+        make_split(index, config, LabelsConfig(protocol="mine"), tmp_path / "split.csv")
+        found = read_split(tmp_path / "split.csv")
+        return tuple([video.path[:-4] for video in part] for part in (found.labelled, found.unlabelled, found.test))  # type: ignore[return-value]
+
+    tested = ["a/004", "a/005", "b/004", "b/005"]
+    others = [f"{name}/{i:03d}" for name in "ab" for i in range(4)]
+    assert made(ListSplit(labelled=labelled)) == (["a/000", "b/001", "b/002"], others, tested)
+    told = capsys.readouterr().err
+    assert "a/copy0 has the content of a/000.mp4, which stands for it" in told
+    assert "a/copy5 is left out: its duplicate a/005.mp4 is a test video" in told
+    # the test list names the duplicate of a video that the training list names
+    found = made(ListSplit(labelled=labelled, unlabelled=labelled, test=test))
+    assert found == (["a/000", "a/005", "b/002"], ["a/000", "a/005", "b/002"], ["a/003", "b/001"])
+    assert "b/001 is left out: a duplicate of it is a test video" in capsys.readouterr().err
+
+
+def test_a_list_may_be_trained_on_with_its_numbers_right_or_wrong(tmp_path: Path) -> None:
+    rows = dataset([6, 6], told=True)
+    (tmp_path / "labelled.txt").write_text("a/000 30 7\na/001 30 7\na/002 30 9\nb/000 30 9\nb/001 30 9\nb/002 30 9\n")
+    own = {
+        name: ListSplit(labelled=ListFile(path=str(tmp_path / "labelled.txt"), numbers=numbers))
+        for name, numbers in (("folders", False), ("released", "labels"))
+    }
+    config = DatasetConfig(kind="folder", root="x", protocols=own)
+    by_folder, released = split(tmp_path, rows, "folders", config), split(tmp_path, rows, "released", config)
+    assert [video.label for video in by_folder.labelled] == [0, 0, 0, 1, 1, 1]
+    assert [video.label for video in released.labelled] == [0, 0, 1, 1, 1, 1]
+    assert released.classes == ["a", "b"]
+    # videos without a label, and those that are tested, keep their class
+    others = [video for video in released.unlabelled if video not in released.labelled]
+    assert [(video.path, video.label) for video in others] == [("a/003.mp4", 0), ("b/003.mp4", 1)]
+    assert released.test == by_folder.test
+    assert data_identity(config, "released") != data_identity(config, "folders")
+    (tmp_path / "labelled.txt").write_text("a/000 30 7\na/001 30 9\n")
+    with pytest.raises(UserError, match="its numbers do not tell classes apart"):
+        split(tmp_path, rows, "released", config)
+    with pytest.raises(ValidationError, match="`test`: `numbers: labels` is for the labelled videos"):
+        config.model_validate(
+            config.model_dump() | {"train": {"path": "x"}, "test": {"path": "x", "numbers": "labels"}}
+        )
+
+
 def test_reading_keeps_names_that_look_like_something_else(tmp_path: Path) -> None:
     rows = [row(f"{name}/{i}.mp4", name, label, "007") for label, name in enumerate(["001", "nan"]) for i in range(2)]
     for number, item in enumerate(rows):
@@ -268,6 +327,21 @@ def test_reading_keeps_names_that_look_like_something_else(tmp_path: Path) -> No
         read_split(write_index(tmp_path, rows))
     with pytest.raises(UserError, match="no such split"):
         read_split(tmp_path / "none.csv")
+
+
+def test_another_test_video_is_no_other_training(tmp_path: Path) -> None:
+    """A missing video that is found later trains nothing anew unless it is trained on."""
+    rows = dataset([6, 6], told=True)
+    found = []
+    for more in ([], [row("a/100.mp4", "a", 0, split="test")], [row("a/100.mp4", "a", 0, split="train")]):
+        split(tmp_path, [*rows, *more], "all")
+        found.append(training_checksum(tmp_path / "split.csv"))
+    split(tmp_path, rows, "all", unlabelled_includes_labelled=False)
+    found.append(training_checksum(tmp_path / "split.csv"))
+    split(tmp_path, [item | {"class": item["class"] * 2} for item in rows], "all")
+    found.append(training_checksum(tmp_path / "split.csv"))
+    assert found[0] == found[1]
+    assert len(set(found)) == 4
 
 
 def test_cmpls_three_draws_are_the_three_seeds() -> None:

@@ -35,3 +35,8 @@ def test_an_incomplete_dataset_is_indexed_in_parts_and_not_trained_on(workspace:
     workspace.configure(with_values(**values, datasets__mine__allow_missing=1))
     assert workspace.planned(SPLIT) == {"split": 1}
     workspace.run(SPLIT)
+    # nor does a larger number; a smaller one is refused again
+    workspace.configure(with_values(**values, datasets__mine__allow_missing=9))
+    assert workspace.planned(SPLIT) == {}
+    workspace.configure(with_values(**values, datasets__mine__allow_missing=0))
+    assert workspace.planned(SPLIT) == {"split": 1}

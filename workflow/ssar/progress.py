@@ -27,7 +27,7 @@ def clock(seconds: float) -> str:
 
 
 class Meter:
-    """Counts units of work and says how far it is; `detail` is free text beside the bar."""
+    """Counts units of work and says how far it is; `total` may be 0: unknown. `detail` is free text beside the bar."""
 
     def __init__(self, total: int, label: str, done: int = 0) -> None:
         self.total, self.label, self.done = total, label, done
@@ -40,7 +40,7 @@ class Meter:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self.bar = Progress(*columns, TextColumn("{task.fields[detail]}"), console=Console(stderr=True))
             self.bar.start()
-            self.task = self.bar.add_task(label, total=total, completed=done, detail="")
+            self.task = self.bar.add_task(label, total=total or None, completed=done, detail="")
 
     def advance(self, count: int = 1, detail: str = "") -> None:
         """Add finished units."""
@@ -50,9 +50,12 @@ class Meter:
                 self.bar.update(self.task, completed=self.done, detail=detail)
             return
         now = time.monotonic()
-        if now - self.last_line < SECONDS_BETWEEN_LINES and self.done < self.total:
+        if now - self.last_line < SECONDS_BETWEEN_LINES and (self.done < self.total or not self.total):
             return
         self.last_line = now
+        if not self.total:
+            note(f"{self.label}: {self.done} {detail}".rstrip())
+            return
         rate = (self.done - self.first) / max(now - self.start, 1e-9)
         left = clock((self.total - self.done) / rate) if rate else "unknown"
         note(f"{self.label}: {self.done}/{self.total}, {left} left {detail}".rstrip())

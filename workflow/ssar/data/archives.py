@@ -17,7 +17,7 @@ from typing import IO
 
 from ssar.data.rar import RarError, contents, refuse_names, unpack_rar
 from ssar.data.signatures import DAMAGE, is_archive, open_tar
-from ssar.engine.failures import is_full
+from ssar.disk import is_full
 from ssar.errors import UserError
 
 BLOCK = 1 << 20

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ssar.data.layout import group_regex
+from ssar.config import group_regex
 from ssar.data.lists import Entry
 from ssar.data.matching import CLIP, film, same_class, same_video
 from ssar.data.sides import Side
@@ -261,7 +261,10 @@ Groups = Callable[[Side, Iterable[Entry]], "set[str] | None"]
 def _groups(a: Side, b: Side, pattern: str | None) -> Groups:
     """What finds the recording groups of videos: None where nothing says what they are."""
     pattern = pattern or a.pattern or b.pattern
-    compiled = group_regex(pattern) if pattern else None
+    try:
+        compiled = group_regex(pattern) if pattern else None
+    except ValueError as error:
+        raise UserError(f"`--groups`: {error}") from None
 
     def groups(side: Side, videos: Iterable[Entry]) -> set[str] | None:
         found = set()

@@ -68,9 +68,16 @@ def refuse_incomplete(index_csv: Path, allowed: int) -> None:
     found = Completeness.read(completeness_path(index_csv))
     if found.lost <= allowed:
         return
+    unpacked = index_csv.with_name("unpacked.json")
+    again = (
+        f"If any were deleted after they were unpacked, remove {unpacked} and all of {unpacked.with_name('videos')}: "
+        f"the same command unpacks them again.\n"
+        if found.missing and unpacked.exists()
+        else ""
+    )
     raise UserError(
         f"{found.dataset} is incomplete: of its {found.listed:,} listed videos {found.missing:,} are missing and "
         f"{found.unusable:,} unusable, and `allow_missing` admits {allowed:,}. {index_csv.with_name('report.md')} "
-        f"names them.\nComplete the dataset, or do without them, which every table will say, by this in your "
+        f"names them.\n{again}Complete the dataset, or do without them, which every table will say, by this in your "
         f"--configfile:\n{found.admission}"
     )

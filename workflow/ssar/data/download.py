@@ -16,8 +16,8 @@ import requests
 import urllib3
 
 from ssar.data.partial import Origin, Partial, alone
-from ssar.data.signatures import HEAD, archive_fault, strange_start
-from ssar.engine.failures import is_full
+from ssar.data.signatures import HEAD, WEB_PAGE, archive_fault, is_archive, strange_start
+from ssar.disk import is_full
 from ssar.errors import UserError
 from ssar.files import sha256 as sha256_of
 from ssar.progress import Meter, note
@@ -237,8 +237,10 @@ def _accept(
         raise _TryAgainError(f"HTTP {code} {response.reason}", _retry_after(response.headers.get("Retry-After")))
     if code not in (200, 206):
         raise _RefusedError(f"HTTP {code} {response.reason}")
-    if response.headers.get("Content-Type", "").startswith("text/html"):
-        raise _RefusedError("the server sends a web page instead of the file")
+    # an archive is told by its first bytes, whatever the server calls it
+    page = response.headers.get("Content-Type", "").startswith("text/html")
+    if page and not is_archive(wanted.name):
+        raise _RefusedError(WEB_PAGE)
     length = _number(response.headers.get("Content-Length"))
     if code == 206:
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
@@ -246,13 +248,17 @@ def _accept(
             partial.discard()
             raise _TryAgainError("the server sends other bytes than asked for; starting anew")
         total = _number(span[2])
+        if _is_packed(response, wanted):
+            partial.discard()
+            raise _TryAgainError("the server sends a part of the compressed file; starting anew")
     else:
         if start:
             note(f"{wanted.name}: the server begins anew: it knows no ranges, or has another version now")
-        start, total = 0, length
+        start, total = 0, None if _is_packed(response, wanted) else length
     found = Origin(url, response.headers.get("ETag"), response.headers.get("Last-Modified"), total)
     if wanted.size is not None and total is not None and total != wanted.size:
-        raise _RefusedError(f"the server's file has {total} bytes, not {wanted.size}: another version")
+        other = f"the server's file has {total} bytes, not {wanted.size}: another version"
+        raise _RefusedError(WEB_PAGE if page else other)
     before = partial.origin
     if start and before is not None and before.url == url and before.differs(found):
         partial.discard()
@@ -268,6 +274,11 @@ def _accept(
     return start, total
 
 
+def _is_packed(response: requests.Response, wanted: _Wanted) -> bool:
+    """Whether a file comes compressed, though that was not asked for; with archives the word is for the archive."""
+    return response.headers.get("Content-Encoding", "identity") != "identity" and not is_archive(wanted.name)
+
+
 def _receive(
     response: requests.Response, partial: Partial, wanted: _Wanted, start: int, total: int | None, patience: Patience
 ) -> None:
@@ -281,7 +292,7 @@ def _receive(
             Meter((total or 0) // BLOCK, f"{wanted.name} (MB)", start // BLOCK) as meter,
         ):
             # not `read`, which waits for a full block however slowly it trickles in
-            while block := response.raw.read1(BLOCK, decode_content=False):
+            while block := response.raw.read1(BLOCK, decode_content=_is_packed(response, wanted)):
                 file.write(block)
                 done += len(block)
                 if head is not None and len(head) < HEAD:
@@ -363,4 +374,5 @@ def _plain(error: BaseException) -> str:
     inner: BaseException = error
     while (deeper := inner.__cause__ or inner.__context__) is not None:
         inner = deeper
-    return str(inner) or type(inner).__name__
+    where = "the proxy that the environment names: " if isinstance(error, requests.exceptions.ProxyError) else ""
+    return where + (str(inner) or type(inner).__name__)

@@ -132,7 +132,11 @@ def fetch_addresses(
     path = folder / mirror.name
     fetch_file(mirror.urls, path, sha256=mirror.sha256, size=mirror.bytes, patience=patience)
     addresses = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no list of addresses; delete it, so that it is fetched again") from None
+    for number, line in enumerate(lines, start=1):
         if not (url := line.strip()):
             continue
         file = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name

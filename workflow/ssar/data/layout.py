@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,11 +10,11 @@ from pathlib import Path
 from sys import intern
 from typing import Literal, NamedTuple
 
-from ssar.config import DatasetConfig
+from ssar.config import DatasetConfig, group_regex
 from ssar.data.lists import Entry, Role, read_list
 from ssar.data.matching import Matcher, one_spelling, refuse_contradictions
 from ssar.data.table import Candidate, read_table
-from ssar.data.walk import find_videos
+from ssar.data.walk import find_videos, what_lies_in
 from ssar.errors import UserError
 
 Why = Literal["broken", "conflict", "duplicate", "second", "unlisted"]
@@ -61,6 +60,9 @@ class Layout:
 def lay_out(dataset: DatasetConfig, root: Path) -> Layout:
     """Find the videos under `root` with class, group and split. Raises UserError that lists what is wrong."""
     if not root.is_dir():
+        unpacked = root.with_name("unpacked.json")
+        if dataset.root is None and unpacked.exists():
+            raise UserError(f"{root} is gone: delete {unpacked}, and the same command unpacks the archives again")
         raise UserError(f"no folder {root}: correct the dataset's `root`, or the environment variable in it")
     if dataset.kind == "synthact":
         layout = Layout(read_table(root.parent / "meta.csv", root, "class"))
@@ -74,8 +76,14 @@ def lay_out(dataset: DatasetConfig, root: Path) -> Layout:
             "test": read_list(dataset.test, "test", dataset.extensions),
         }
         layout = _from_lists(dataset, one_spelling(lists), layout)
+    if not layout.candidates and layout.listed and layout.excluded:
+        raise UserError(
+            f"{root} has {len(layout.excluded):,} videos, e.g. {layout.excluded[0].path}, and none of them is among "
+            f"the {len(layout.listed):,} that the lists name, e.g. {layout.listed[0].entry}: is it another "
+            f"dataset, or were its files renamed? Correct the dataset's `root`"
+        )
     if not layout.candidates:
-        raise UserError(f"no videos in {root}: looked for {', '.join(dataset.extensions)}")
+        raise UserError(f"no videos in {root}: looked for {', '.join(dataset.extensions)}; {what_lies_in(root)}")
     return _with_groups(dataset.group_pattern, layout)
 
 
@@ -163,17 +171,6 @@ def _refuse_untrained(listed: Iterable[Listed]) -> None:
         names[video.split].add(video.name)
     if "" not in names["train"] and (untrained := sorted(names["test"] - names["train"] - {""})):
         raise UserError.of("classes of the test list without a video in the training list:", untrained[:10])
-
-
-def group_regex(pattern: str) -> re.Pattern[str]:
-    """A `group_pattern`; its first group is the name of the recording. Raises UserError for one that cannot work."""
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"`group_pattern` `{pattern}` is no regular expression: {error}") from None
-    if compiled.groups != 1:
-        raise UserError(f"`group_pattern` `{pattern}` must have one group in parentheses: the name of the recording")
-    return compiled
 
 
 def _with_groups(pattern: str | None, layout: Layout) -> Layout:

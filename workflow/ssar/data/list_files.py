@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ssar.config import ListFile
 from ssar.data.archives import unpack
@@ -44,7 +45,7 @@ def local_list(item: ListFile) -> Path:
 
 def _fetch(item: ListFile, url: str, path: Path) -> None:
     """Fetch a list; an archive of many lists is unpacked into the folder `path`."""
-    if not url.lower().endswith(ARCHIVE):
+    if not urlsplit(url).path.lower().endswith(ARCHIVE):
         fetch_file([url], path, sha256=item.sha256)
         return
     archive = path.with_name(path.name + ARCHIVE)

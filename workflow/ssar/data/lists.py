@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 
 from ssar.config import ListFile
 from ssar.data.list_files import local_list
+from ssar.data.table import read_text
 from ssar.errors import UserError
 
 Role = Literal["train", "test"]
@@ -86,7 +87,7 @@ def read_list(item: ListFile, role: Role, extensions: Sequence[str]) -> list[Ent
         ]
     if not entries:
         raise UserError(f"{path}: the list names no {'training' if role == 'train' else 'test'} video")
-    return _once(entries if item.numbers else [entry._replace(label=None) for entry in entries])
+    return _once(entries if item.numbers is True else [entry._replace(label=None) for entry in entries])
 
 
 def entry(path: str, label: str | None, where: str, extensions: Sequence[str]) -> Entry:
@@ -113,10 +114,8 @@ def _lines(path: Path) -> Iterable[tuple[str, str]]:
     """`file, line n` and text of every line that is not blank."""
     if path.is_dir():
         raise UserError(f"{path} is a folder; only the format hmdb has one")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no list, or not in UTF-8: {error.reason} at byte {error.start}") from None
+    with read_text(path) as file:
+        text = file.read()
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             yield f"{path}, line {number}", line.strip()
@@ -166,7 +165,7 @@ def _hmdb(folder: Path, fold: int, role: Role, extensions: Sequence[str]) -> lis
 def _kinetics(path: Path) -> list[Entry]:
     """Videos are named `<youtube id>_<start>_<end>` with six digits, classes with underscores for spaces."""
     entries = []
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with read_text(path) as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             where = f"{path}, line {number}"
             try:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from ssar.errors import UserError
 from ssar.files import write_json
@@ -74,20 +76,30 @@ def alone(path: Path, wait: float, pause: float) -> Iterator[None]:
 
     Another one is waited for, `wait` seconds at most; it is looked for every `pause` seconds. Raises UserError.
     """
-    lock = path.with_name(f".{path.name}.lock")
-    with open(lock, "ab") as file:
-        deadline = time.monotonic() + wait
-        while True:
+    lock, deadline = path.with_name(f".{path.name}.lock"), time.monotonic() + wait
+    while True:
+        with open(lock, "ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise UserError(f"{path}: another process has been downloading it for long; end it first") from None
                 time.sleep(pause)
+                continue
             except OSError:  # a file system without locks
-                break
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+                pass
+            if not _is_file(lock, file):  # who had it before has removed it; a third one may lock a new one
+                continue
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _is_file(path: Path, file: IO[bytes]) -> bool:
+    """Whether an open file is what a path names now."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

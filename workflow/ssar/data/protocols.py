@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from ssar.data.draws import draw, hold_out, percent_counts
 from ssar.data.index import COLUMNS, excluded_path
 from ssar.data.lists import Entry, Role, read_list
 from ssar.data.matching import Matcher, one_spelling, refuse_contradictions, same_class, shown
+from ssar.data.selection import DUPLICATE
 from ssar.data.split import SPLIT_COLUMNS
 from ssar.errors import UserError
 from ssar.files import atomic
@@ -41,12 +42,16 @@ def make_split(index_csv: Path, dataset: DatasetConfig, labels: LabelsConfig, ou
     - labelled: of the other videos all, N per class, P percent (see `ssar.data.draws`), or those of a published list.
     - unlabelled: the training videos, or those of a published list; with or without the labelled ones.
 
+    A list's entry whose file the index excluded as a duplicate is the equal file that the index has, unless that one is
+    for testing. The label of a row is the true one, or for a list with `numbers: labels` the one that is trained on.
+
     Raises UserError: more listed videos are missing than `allow_missing` admits, more labels than videos, a list that
     does not fit the index, a test video among the labelled or unlabelled ones, an unknown protocol.
     """
     refuse_incomplete(index_csv, dataset.allow_missing)
     rows = _read_index(index_csv)
     published = dataset.protocols.get(labels.protocol)
+    trained_as: dict[str, str] = {}
     if published is None:
         test = _test(rows, dataset.test_percent)
         training = _training(index_csv, rows, test)
@@ -57,13 +62,16 @@ def make_split(index_csv: Path, dataset: DatasetConfig, labels: LabelsConfig, ou
             test = _test(rows, dataset.test_percent)
             training = _training(index_csv, rows, test)
         else:
-            test = known.videos(published.test, "test")
+            test = set(known.videos(published.test, "test"))
             training = [row for row in rows if row.path not in test]
-        labelled = known.videos(published.labelled, "train")
+        found = known.videos(published.labelled, "train", test)
+        if published.labelled.numbers == "labels":
+            trained_as = known.trained_as(published.labelled, found)
+        labelled = set(found)
         unlabelled = (
             {row.path for row in training}
             if published.unlabelled is None
-            else known.videos(published.unlabelled, "train")
+            else set(known.videos(published.unlabelled, "train", test))
         )
     _refuse_leak(labelled | unlabelled, test, labels.protocol)
     # a published list may leave labelled videos out of the unlabelled ones, or not
@@ -72,7 +80,10 @@ def make_split(index_csv: Path, dataset: DatasetConfig, labels: LabelsConfig, ou
     with atomic(out_csv) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(SPLIT_COLUMNS)
+        numbers = {row.name: row.label for row in rows}
         for row in sorted(rows):
+            if (name := trained_as.get(row.path)) is not None:
+                row = row._replace(label=numbers[name], name=name)
             flags = (int(row.path in chosen) for chosen in (labelled, unlabelled, test))
             writer.writerow((*row[:5], *flags))
 
@@ -134,12 +145,15 @@ class _Known:
         self.excluded = {row["path"]: (row["class"], row["reason"]) for row in _records(excluded_path(index_csv))}
         missing = missing_path(index_csv)
         self.missing = [row["entry"] for row in _records(missing)] if missing.exists() else []
+        self.tested_copies: set[str] = set()
+        """Test videos that a test list names by a duplicate only."""
 
-    def videos(self, item: ListFile, role: Role) -> set[str]:
-        """The indexed videos that a list names.
+    def videos(self, item: ListFile, role: Role, test: Collection[str] = ()) -> dict[str, Entry]:
+        """The indexed videos that a list names, each with its entry.
 
-        Entries that the index excluded, and those that the official lists name and the folder has not, are told and
-        left out. Raises UserError for a list that does not fit the index.
+        A duplicate that the index excluded is the equal video that the index has; for training, unless that one is
+        among the `test` videos. Other entries that the index excluded, and those that the official lists name and the
+        folder has not, are told and left out. Raises UserError for a list that does not fit the index.
         """
         entries = one_spelling({role: read_list(item, role, self.extensions)})[role]
         found, absent = self.indexed.match(entries)
@@ -149,9 +163,18 @@ class _Known:
         self._refuse_other_classes([(entry, paths[0]) for entry, paths in found])
         refuse_contradictions([(entry, self.classes[paths[0]]) for entry, paths in found])
         unusable, absent = self._among(((path, name) for path, (name, _) in self.excluded.items()), absent, entries)
+        named = {paths[0]: entry for entry, paths in found}
+        copies: dict[str, Entry] = {}
         for entry, paths in unusable:
             reason = self.excluded[paths[0]][1]
-            note(f"{item.path}: {entry} is left out, as the index excludes {paths[0]}: {reason}")
+            kept = reason.removeprefix(DUPLICATE)
+            if kept not in self.classes:
+                note(f"{item.path}: {entry} is left out, as the index excludes {paths[0]}: {reason}")
+            elif kept in test:
+                note(f"{item.path}: {entry} is left out: its duplicate {kept} is a test video")
+            elif kept not in named:
+                note(f"{item.path}: {entry} has the content of {kept}, which stands for it")
+                copies.setdefault(kept, entry)
         missing, unknown = self._among(((name, "") for name in self.missing), absent, entries)
         if missing:
             note(f"{item.path}: {len(missing)} of {len(entries)} videos are missing here, e.g. {missing[0][0]}")
@@ -162,7 +185,31 @@ class _Known:
                 f"these lines out of a copy of it, and let its `path` name the copy:",
                 shown([f"{entry.where}: {entry}" for entry in unknown]),
             )
-        return {paths[0] for _, paths in found}
+        if role == "test":
+            self.tested_copies |= copies.keys()
+        for path in sorted(named.keys() & self.tested_copies if role == "train" else ()):
+            note(f"{item.path}: {named.pop(path)} is left out: a duplicate of it is a test video")
+        return named | copies
+
+    def trained_as(self, item: ListFile, found: Mapping[str, Entry]) -> dict[str, str]:
+        """The class that is trained on, of those `found` videos of a list whose number says another than their folder.
+
+        A number means the class that most of its videos are of. Raises UserError where two numbers mean one class.
+        """
+        numbered = read_list(item.model_copy(update={"numbers": True}), "train", self.extensions)
+        number_of = {(entry.folder, entry.stem): entry.label for entry in numbered}
+        numbers = {path: number_of[entry.folder, entry.stem] for path, entry in found.items()}
+        counts: dict[int | None, Counter[str]] = defaultdict(Counter)
+        for path, number in numbers.items():
+            counts[number][self.classes[path]] += 1
+        name_of = {number: min(names, key=lambda name: (-names[name], name)) for number, names in counts.items()}
+        if None in name_of or len(set(name_of.values())) < len(name_of):
+            raise UserError(
+                f"{item.path}: its numbers do not tell classes apart; `numbers: labels` needs those that do"
+            )
+        other = {path: name_of[number] for path, number in numbers.items() if name_of[number] != self.classes[path]}
+        note(f"{item.path}: {len(other)} labelled videos are trained on as another class than that of their folder")
+        return other
 
     def _among(
         self, videos: Iterator[tuple[str, str]], entries: Sequence[Entry], whole: Sequence[Entry]

@@ -62,7 +62,7 @@ def _totals(found: Verified) -> list[str]:
     rows = [("training", found.tally(split="train")), ("test", found.tally(split="test")), ("both", found.tally())]
     legend = (
         "`unusable`: its files do not decode, or their bytes are also in another class. `duplicate`: the same bytes "
-        "are used once, from another file."
+        "are used once, from another file, which takes the labels of both."
     )
     return [*_table(("list", *Tally._fields), ((name, *tally) for name, tally in rows)), "", legend]
 

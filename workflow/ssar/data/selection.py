@@ -8,6 +8,9 @@ from ssar.data.layout import Excluded, Layout
 from ssar.data.probe import Probe
 from ssar.data.table import Candidate
 
+DUPLICATE = "duplicate of "
+"""How the reason begins why a file is left out whose bytes are used from another one; that one's path follows."""
+
 
 def usable_videos(layout: Layout, probes: dict[str, Probe]) -> list[Candidate]:
     """The videos that are used, sorted by path; the others are added to `layout.excluded`."""
@@ -55,5 +58,5 @@ def _one_per_content(layout: Layout, videos: list[Candidate], probes: dict[str, 
                 reason = f"conflict: the same content has the classes {', '.join(names)} ({others})"
                 layout.excluded.append(Excluded(video.path, video.name, reason, "conflict"))
             elif video is not first:
-                layout.excluded.append(Excluded(video.path, video.name, f"duplicate of {first.path}", "duplicate"))
+                layout.excluded.append(Excluded(video.path, video.name, f"{DUPLICATE}{first.path}", "duplicate"))
     return sorted(kept, key=lambda video: video.path)

@@ -117,6 +117,8 @@ def _protocol(title: str, dataset: DatasetConfig, protocol: str, marker: str) ->
         raise UserError(f"{title}: the dataset has no list of its training videos")
     entries = read_list(labelled, "train", dataset.extensions)
     side = Side(title, entries, pattern=dataset.group_pattern, marker=marker)
+    if labelled.numbers == "labels":
+        side.notes.append(f"{title}: labels are the class numbers of the list, whatever its folders say")
     own_test = published.test if published else None
     side.test = _here(side, own_test or dataset.test, "test", dataset)
     side.pool = _here(side, dataset.train, "train", dataset)

@@ -25,6 +25,7 @@ DAMAGE = (zipfile.BadZipFile, tarfile.TarError, EOFError, gzip.BadGzipFile, zlib
 an unknown method; bz2 raises an OSError without a number."""
 
 _COMPRESSED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+WEB_PAGE = "the server sends a web page instead of the file"
 _PAGE = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<error")
 _BLOCK = 1 << 20
 
@@ -49,7 +50,7 @@ def strange_start(name: str, head: bytes) -> str | None:
     else:
         right = True
     if head.lstrip()[:9].lower().startswith(_PAGE):
-        return "the server sends a web page instead of the file"
+        return WEB_PAGE
     return None if right else f"the content is no {kind} archive; it begins with {head[:8]!r}"
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ssar.errors import UserError
+from ssar.files import sha256
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SPLIT_COLUMNS = ("path", "label", "class", "group", "frames", "labelled", "unlabelled", "test")
+TRAINED_ON = ("path", "label", "class", "frames", "labelled", "unlabelled")
+"""The columns that a training depends on."""
 
 
 class Video(NamedTuple):
@@ -67,6 +73,24 @@ class Split:
         """Names of the classes; a label is an index into them."""
         names = dict(zip(self.table["label"], self.table["class"], strict=True))
         return [str(names[label]) for label in sorted(names)]
+
+
+def training_checksum(path: str | Path) -> str:
+    """Hex sha256 of what a training reads of a split, training videos and classes: test videos train nothing anew.
+
+    Of a file that is something else it is the sha256 of the whole: `read_split` tells. Raises FileNotFoundError.
+    """
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != SPLIT_COLUMNS:
+            return sha256(path)
+        found, classes = hashlib.sha256(), set()
+        for row in reader:
+            classes.add((row["label"], row["class"]))
+            if "1" in (row["labelled"], row["unlabelled"]):
+                found.update(json.dumps([row[column] for column in TRAINED_ON]).encode())
+    found.update(json.dumps(sorted(classes)).encode())
+    return found.hexdigest()
 
 
 def read_split(path: str | Path) -> Split:

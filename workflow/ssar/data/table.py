@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from ssar.errors import UserError
 
@@ -25,6 +28,21 @@ class Candidate:
     """The list entry that it stands for: of several files of one entry, one is used."""
 
 
+@contextmanager
+def read_text(path: Path) -> Iterator[IO[str]]:
+    """A csv or a list, open for reading. Raises UserError for bytes that are no text in UTF-8, and no csv."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        try:
+            yield file
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{path} is no list, or not in UTF-8: {error.reason} at byte {error.start}; spreadsheets save one as "
+                f"`CSV UTF-8`"
+            ) from None
+        except csv.Error as error:
+            raise UserError(f"{path} is no csv: {error}") from None
+
+
 def read_table(table: Path, root: Path, label: str) -> list[Candidate]:
     """A csv with the columns path (relative to `root`), `label`, and optionally group and split.
 
@@ -36,7 +54,7 @@ def read_table(table: Path, root: Path, label: str) -> list[Candidate]:
     problems: list[str] = []
     candidates: list[Candidate] = []
     seen: dict[str, int] = {}
-    with table.open(newline="", encoding="utf-8-sig") as file:
+    with read_text(table) as file:
         reader = csv.DictReader(file)
         absent = [column for column in ("path", label) if column not in (reader.fieldnames or [])]
         if absent:

@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import ssar
+from ssar.data.split import training_checksum
 from ssar.engine.attempts import Claim
 from ssar.errors import UserError
 from ssar.files import Staged, checksum, sync, write_json
@@ -28,6 +29,8 @@ from ssar.progress import note
 
 FOLDER = "finished"
 RECORD = "record.json"
+SPLITS = ("split", "unlabelled")
+"""The inputs that are splits: only their training videos count."""
 
 
 @cache
@@ -61,7 +64,10 @@ class Finished:
         Raises UserError for an input that is not there.
         """
         try:
-            parts = {role: checksum(path, "sha256") for role, path in sorted(files.items())}
+            parts = {
+                role: training_checksum(path) if role in SPLITS else checksum(path, "sha256")
+                for role, path in sorted(files.items())
+            }
         except FileNotFoundError as error:
             raise UserError(f"{error.filename}: there is no such file, and the training reads it") from None
         return cls(state, out, sha256(json.dumps([config, parts, code()]).encode()).hexdigest())

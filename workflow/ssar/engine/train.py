@@ -23,7 +23,7 @@ from ssar.augment.views import centre
 from ssar.config import Modality, RunConfig, WeakAugment, canonical, digest
 from ssar.data.loader import RawBatch, precise_bn_batches, training_batches
 from ssar.data.reader import backend_name
-from ssar.data.split import Split, read_split
+from ssar.data.split import Split, read_split, training_checksum
 from ssar.data.tg_store import TGStore
 from ssar.engine import provenance
 from ssar.engine.agreement import agree
@@ -178,7 +178,7 @@ def train(
     feed = Feed(config, split, Path(video_root), store, runtime, fabric, unlabelled[1] if unlabelled else None)
     # the launcher has taken it for all processes; where there was none, the first process does
     claim = Claim.given(state_dir) or (Claim.take(state_dir) if fabric.is_global_zero else None)
-    identity = f"{digest(canonical(config), 12)}-{sha256(split_path)[:12]}"
+    identity = f"{digest(canonical(config), 12)}-{training_checksum(split_path)[:12]}"
     checkpoints = Checkpoints(state_dir, identity, claim.hold if claim else nullcontext)
     curves = Curves(state_dir / "tensorboard" if fabric.is_global_zero else None)
 
