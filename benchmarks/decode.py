@@ -72,6 +72,16 @@ def synthesise(folder: Path, frames: int = 200) -> dict[str, list[Path]]:
     return kinds
 
 
+def videos_of(folder: Path, most: int) -> list[Path]:
+    """The videos of a folder, at most so many, spread over them."""
+    return spread(sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES), most)
+
+
+def spread(files: list[Path], most: int) -> list[Path]:
+    """At most so many of the files, at even distances."""
+    return [files[i] for i in np.unique(np.linspace(0, len(files) - 1, most).round().astype(int))] if files else []
+
+
 def sorted_by_kind(given: list[Path], most: int) -> dict[str, list[Path]]:
     """The user's files by size and codec, at most so many of a kind, spread over them."""
     kinds = defaultdict(list)
@@ -86,10 +96,7 @@ def sorted_by_kind(given: list[Path], most: int) -> dict[str, list[Path]]:
                     kinds[f"{codec.width}x{codec.height} {codec.name}"].append(file)
             except (av.FFmpegError, AttributeError) as error:
                 print(f"{file} is left out: {error}")
-    return {
-        kind: [files[i] for i in np.unique(np.linspace(0, len(files) - 1, most).round().astype(int))]
-        for kind, files in sorted(kinds.items(), key=lambda item: -len(item[1]))
-    }
+    return {kind: spread(files, most) for kind, files in sorted(kinds.items(), key=lambda item: -len(item[1]))}
 
 
 def usable(files: list[Path]) -> list[Video]:

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 import decord
 import numpy as np
 import psutil
+from decode import usable, videos_of
 from tests.videos import make_folder
 
 from ssar.config import ClipConfig, TemporalGradient
@@ -33,19 +34,14 @@ from ssar.data.split import Video
 from ssar.runtime import Runtime
 
 BATCH = 8
+MOST = 100
+"""Videos of a folder that are read, spread over it."""
 CLIP = ClipConfig()
 
 
 def synthesise(folder: Path) -> None:
     """Twelve videos of the size of UCF-101's, with keyframes every 10 frames."""
     make_folder(folder, classes=3, per_class=4, frames=120, size=(240, 320))
-
-
-def list_videos(folder: Path) -> list[Video]:
-    """All videos of a folder, with the frame counts that their containers state."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix in (".avi", ".mp4", ".mkv", ".webm"))
-    lengths = [len(decord.VideoReader(str(path), num_threads=1)) for path in paths]
-    return [Video(str(path.relative_to(folder)), 0, length) for path, length in zip(paths, lengths, strict=True)]
 
 
 class Speed(NamedTuple):
@@ -112,7 +108,9 @@ def main() -> None:
         folder = args.videos or Path(scratch)
         if args.videos is None:
             synthesise(folder)
-        videos = list_videos(folder)
+        videos = usable(videos_of(folder.resolve(), MOST))
+        if not videos:
+            parser.error(f"no usable video in {folder}")
         print(f"{len(videos)} videos, clips of {CLIP.frames} frames at stride {CLIP.stride}, one worker")
         for tg in (None, TemporalGradient()):
             compare(folder, videos, args.clips, args.rounds, tg)

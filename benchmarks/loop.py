@@ -17,8 +17,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
@@ -37,6 +38,8 @@ from ssar.methods import method_class
 from ssar.methods.base import Batch, Method, View
 from ssar.runtime import Runtime
 
+CLASSES = 101
+VIEW = View("labelled", "rgb", "weak")
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -55,6 +58,33 @@ class Peak:
             return torch.cuda.max_memory_allocated() / 2**20
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
+
+
+class Measured(NamedTuple):
+    """What the blocks of one loop took."""
+
+    seconds: list[float]  # of a step, for each block
+    memory: float  # largest peak of a block, MiB
+
+
+def add_options(parser: argparse.ArgumentParser, batch: int, steps: int) -> None:
+    """The network, its clips, and how long to measure; `batch` and `steps` are defaults."""
+    parser.add_argument("--accelerator", default="auto")
+    parser.add_argument("--precision", default="32-true", choices=sorted(set(DTYPES) - {"16-mixed"}))
+    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--depth", type=int, default=18)
+    parser.add_argument("--width", type=float, default=0.25, help="1.0 is the papers' scale, for a GPU")
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--size", type=int, default=64, help="224 is the papers' scale, for a GPU")
+    parser.add_argument("--batch", type=int, default=batch, help="clips of a batch")
+    parser.add_argument("--steps", type=int, default=steps, help="steps of a block")
+    parser.add_argument("--blocks", type=int, default=5, help="blocks of each, after one to warm up")
+
+
+def random_clips(options: argparse.Namespace, count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clips and labels on the device."""
+    clips = torch.randn(count, 3, options.frames, options.size, options.size, device=device)
+    return clips, torch.randint(CLASSES, (count,), device=device)
 
 
 def settings(options: argparse.Namespace) -> RunConfig:
@@ -99,41 +129,54 @@ def bare_loop(method: Method, config: RunConfig, batch: Batch, device: torch.dev
 
 
 def our_loop(
-    fabric: Fabric, method: Method, config: RunConfig, batch: Batch, curves: Curves, folder: Path
+    fabric: Fabric, method: Method, config: RunConfig, batches: Sequence[Batch], curves: Curves, folder: Path
 ) -> Callable[[], None]:
-    """The project's loop, with its logs (TensorBoard's, too), checks and clocks."""
+    """The project's loop over batches that come again and again, with its logs, checks and clocks."""
     total = plan(config, 1000, 1000, devices=1)
     loop = Loop(fabric, method, config, total, Runtime(), Checkpoints(folder, "benchmark"), curves, Interrupt())
 
     def run() -> None:
         loop.step = 0
-        loop.run(itertools.repeat(None), lambda raw, epoch: (batch, ["made-up"]))
+        loop.run(itertools.cycle(batches), lambda batch, epoch: (batch, ["made-up"]))
 
     return run
 
 
+def alternate(
+    runs: Mapping[str, Callable[[], None]], options: argparse.Namespace, device: torch.device
+) -> dict[str, Measured]:
+    """Time blocks of steps in turns; the first of each is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    memory = dict.fromkeys(runs, 0.0)
+    for block in range(options.blocks + 1):
+        for name, run in runs.items():
+            peak, start = Peak(device), time.perf_counter()
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if block:
+                seconds[name].append((time.perf_counter() - start) / options.steps)
+                memory[name] = max(memory[name], peak.mib())
+    return {name: Measured(seconds[name], memory[name]) for name in runs}
+
+
+def ratio(found: Measured, reference: Measured) -> float:
+    """Of the times, as the median over the blocks."""
+    return statistics.median(own / other for own, other in zip(found.seconds, reference.seconds, strict=True))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--accelerator", default="auto")
-    parser.add_argument("--precision", default="32-true", choices=sorted(set(DTYPES) - {"16-mixed"}))
-    parser.add_argument("--channels-last", action="store_true")
-    parser.add_argument("--depth", type=int, default=18)
-    parser.add_argument("--width", type=float, default=0.25, help="1.0 is the papers' scale, for a GPU")
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--size", type=int, default=64, help="224 is the papers' scale, for a GPU")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=20, help="steps of a block")
-    parser.add_argument("--blocks", type=int, default=5, help="pairs of blocks, after one to warm up")
+    add_options(parser, batch=8, steps=20)
     options = parser.parse_args()
 
     config = settings(options)
     fabric = Fabric(accelerator=options.accelerator, devices=1, precision=config.precision)
     device = fabric.device
     torch.backends.cudnn.benchmark = True
-    clips = torch.randn(options.batch, 3, options.frames, options.size, options.size, device=device)
-    label = torch.randint(101, (options.batch,), device=device)
-    batch = Batch({View("labelled", "rgb", "weak"): clips}, label, None, 0.0)
-    methods = [method_class("supervised")(config, 101) for _ in range(2)]
+    clips, label = random_clips(options, options.batch, device)
+    batch = Batch({VIEW: clips}, label, None, 0.0)
+    methods = [method_class("supervised")(config, CLASSES) for _ in range(2)]
     for method in methods:
         fabric.to_device(method)
         settle(fabric, method, config, Runtime(), batch, known=())
@@ -142,24 +185,14 @@ def main() -> None:
         curves = Curves(Path(folder) / "tensorboard")
         loops = {
             "bare": bare_loop(methods[0], config, batch, device),
-            "ssar": our_loop(fabric, methods[1], config, batch, curves, Path(folder)),
+            "ssar": our_loop(fabric, methods[1], config, [batch], curves, Path(folder)),
         }
-        seconds: dict[str, list[float]] = {name: [] for name in loops}
-        memory: dict[str, float] = {}
-        for block in range(options.blocks + 1):
-            for name, run in loops.items():
-                peak, start = Peak(device), time.perf_counter()
-                run()
-                if device.type == "cuda":
-                    torch.cuda.synchronize()
-                if block:
-                    seconds[name].append((time.perf_counter() - start) / options.steps)
-                    memory[name] = max(memory.get(name, 0.0), peak.mib())
+        found = alternate(loops, options, device)
         curves.close()
-    for name in loops:
-        print(f"{name}: {statistics.median(seconds[name]):.4f} s/step, peak memory {memory[name]:.0f} MiB")
-    ratio = statistics.median(ours / bare for ours, bare in zip(seconds["ssar"], seconds["bare"], strict=True))
-    print(f"ssar / bare: time {ratio:.3f}, peak memory {memory['ssar'] / memory['bare']:.3f}")
+    for name, (seconds, memory) in found.items():
+        print(f"{name}: {statistics.median(seconds):.4f} s/step, peak memory {memory:.0f} MiB")
+    bare, ours = found["bare"], found["ssar"]
+    print(f"ssar / bare: time {ratio(ours, bare):.3f}, peak memory {ours.memory / bare.memory:.3f}")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "workflow"))
 
 CLASSES, TEST_SHARE = 400, 13
+LEAST = 100 * CLASSES * 2
 FILES = 8  # a file has 65,000 names at most on many disks
 SECONDS, MEGABYTES = 10.0, 1024.0
 KINETICS, PROTOCOL = "kinetics400", "videossl-10"
@@ -220,6 +221,8 @@ def main() -> None:
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
     parser.add_argument("--began", type=float, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.videos < LEAST:
+        parser.error(f"--videos must be {LEAST} at least: its hundredth has a video of each kind in every class")
     if args.stage:
         run_stage(args.stage, args.keep, args.workers, args.began)
         return

@@ -2,9 +2,9 @@
 
     python benchmarks/tg_store.py [--videos FOLDER] [--count 12]
 
-For up to `count` videos: bytes as a share of raw ones, frames per second and core written and read, and the mean error
-in grey levels of 255. "online" is what a store saves: the same gradients computed from decoded frames, two for each.
-Read speeds are of clips of 8 random frames, through the store's own files.
+For up to `count` videos, without those below 64 frames: bytes as a share of raw ones, frames per second and core
+written and read, and the mean error in grey levels of 255. "online" is what a store saves: the same gradients computed
+from decoded frames, two for each. Read speeds are of clips of 8 random frames, through the store's own files.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
 import numpy as np
+from decode import usable, videos_of
 from tests.videos import make_folder
 
 from ssar.data import tg_file
@@ -29,7 +30,6 @@ from ssar.data.tg_codec import CODECS
 
 FRAMES = 64
 CLIPS = 6
-SUFFIXES = (".avi", ".mp4", ".mkv", ".webm")
 
 
 def main() -> None:
@@ -46,8 +46,9 @@ def main() -> None:
 
 def compare(folder: Path, count: int, scratch: Path) -> None:
     """Print the table."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
-    paths = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, count).round().astype(int))]
+    paths = [Path(video.path) for video in usable(videos_of(folder, count)) if video.frames >= FRAMES]
+    if not paths:
+        sys.exit(f"no usable video of {FRAMES} frames or more among {count} of {folder}")
     rng = np.random.default_rng(0)
     places = np.sort(rng.choice(FRAMES - 1, (CLIPS, 8)), axis=1)
     gradients, online = [], 0.0

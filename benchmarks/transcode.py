@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
 import av
 import numpy as np
+from decode import videos_of
 from tests.videos import moving_frames
 
 from ssar.config import ClipConfig, Transcode
@@ -33,7 +34,6 @@ from ssar.data.probe import probe
 from ssar.data.reader import PACKAGES, open_video
 
 CLIP = ClipConfig()
-SUFFIXES = (".avi", ".mp4", ".mkv", ".mov", ".webm")
 GENERATED = {
     "320x240 mpeg4": ("mpeg4", (240, 320), 150, {"g": "10", "bf": "2", "qscale": "4", "flags": "+qscale"}),
     "1280x720 h264": ("libx264", (720, 1280), 100, {"g": "250", "bf": "3", "crf": "23", "preset": "veryfast"}),
@@ -72,8 +72,8 @@ def generate(scratch: Path) -> list[Path]:
 
 def compare(folder: Path, scratch: Path, args: argparse.Namespace) -> None:
     """Print the table of a folder."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    paths = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, args.count).round().astype(int))]
+    if not (paths := videos_of(folder, args.count)):
+        sys.exit(f"no video in {folder}")
     found = [probe(str(path)) for path in paths]
     if broken := [path for path, one in zip(paths, found, strict=True) if one.problem]:
         sys.exit(f"{broken[0]} does not decode: choose other videos")

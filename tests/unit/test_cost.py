@@ -115,6 +115,11 @@ def test_names_are_files_with_or_without_folder_and_suffix(tmp_path):
     assert jobs[0]
     assert jobs[0] == jobs[1] == jobs[2]
     assert requested(found, ["ablations/ltg/ltg.json"]).jobs
+    # all tables in one document, and the report, which shows what the configuration asks for
+    together = requested(found, ["tables/ltg/all.pdf"]).jobs
+    assert set(together) > set(requested(found, ["tables/ltg/table1.tex"]).jobs)
+    for page in ("report.html", f"{found.project.results}/report.html"):
+        assert requested(found, [page]) == requested(found, [])
     for wrong in ("tables/ltg/none.tex", "tables/nobody/table1.tex", "ablations/ltg/none.json", "movies/ltg/1.mp4"):
         with pytest.raises(UserError, match=wrong):
             requested(found, [wrong])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ from ssar.config import digest
 from ssar.errors import UserError
 from ssar.experiments import Paper
 from ssar.reporting.sources import Source
-from ssar.targets import Targets
+from ssar.targets import ALL, REPORT, Targets
 
 Kind = Literal["transcode", "index", "store", "train", "similarity", "predict"]
 BENCHMARK = "benchmark"
@@ -60,13 +61,14 @@ class Plan:
 def requested(targets: Targets, names: Sequence[str]) -> Plan:
     """What the named targets lack; with no name, the configuration's own `targets`.
 
-    A name is a file below the results folder, with or without that folder: tables/ltg/table1.tex, figures/ltg/figure3,
-    claims/ltg.md, ablations/ltg/no-contrast.json. Whatever suffix is taken. Raises UserError for a name that is not
+    A name is a file below the results folder, with or without that folder: tables/ltg/table1.tex, tables/ltg/all.pdf,
+    figures/ltg/figure3, claims/ltg.md, ablations/ltg/no-contrast.json. Whatever suffix is taken. The report stands for
+    all that it shows. Raises UserError for a name that is not
     declared, and for a setting that is not at this scale.
     """
     collector = _Collector(targets)
     requests = []
-    for name in dict.fromkeys(names or targets.shown):
+    for name in expanded(targets, names):
         paper, sources = declared(targets, name)
         keys: dict[str, None] = {}
         for source in sources:
@@ -84,10 +86,37 @@ def missing(targets: Targets, names: Sequence[str] = ()) -> str:
 # --- names ----------------------------------------------------------------------------------------
 
 
+def expanded(targets: Targets, names: Sequence[str]) -> list[str]:
+    """The named targets, each once, with those that the report shows in its place; all of them, if none is named."""
+    shown = {REPORT, f"{targets.project.results}/{REPORT}"}
+    found = (targets.shown if name in shown else [name] for name in names or [REPORT])
+    return list(dict.fromkeys(chain.from_iterable(found)))
+
+
+def check(targets: Targets) -> None:
+    """Raises UserError that lists what the configuration's own `targets` name and no paper declares.
+
+    Names of other families are files, which Snakemake knows.
+    """
+    problems = []
+    for name in targets.project.targets:
+        if name.startswith(f"{targets.project.results}/"):
+            problems.append(f"target `{name}`: targets are named without the results folder")
+            continue
+        try:
+            if name.startswith("claims/"):  # which would look at all the others
+                targets.planned(Path(name).stem)
+            elif name.partition("/")[0] in FAMILIES:
+                declared(targets, name)
+        except UserError as error:
+            problems.append(f"target `{name}`: {str(error).removeprefix(f'target `{name}`: ')}")
+    if problems:
+        raise UserError.of("the configuration has mistakes in `targets`:", problems)
+
+
 def declared(targets: Targets, name: str) -> tuple[Paper, list[Source]]:
     """The paper of a target and what the target reads. Names and errors are those of `requested`."""
-    results = targets.project.results.rstrip("/") + "/"
-    family, _, rest = name.removeprefix(results).partition("/")
+    family, _, rest = name.removeprefix(f"{targets.project.results}/").partition("/")
     stem = str(Path(rest).with_suffix("")) if rest else ""
     first, _, last = stem.rpartition("/")
     papers = targets.grid.papers
@@ -95,6 +124,8 @@ def declared(targets: Targets, name: str) -> tuple[Paper, list[Source]]:
     match family:
         case "tables" | "figures":
             paper = _paper(papers, first or alone, name)
+            if family == "tables" and first and last == ALL:
+                return paper, [source for table in targets.tables(stem) for source in table.sources()]
             known = paper.tables if family == "tables" else paper.figures
             return paper, list(_one(known, last, name).sources())
         case "claims":

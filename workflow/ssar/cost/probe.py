@@ -28,15 +28,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssar.augment import Augmenter, make_batch
-from ssar.config import RunConfig, Synthact
+from ssar.config import RunConfig
 from ssar.cost.flops import LONG_AFTER, frames, started
 from ssar.cost.plan import Plan, requested
+from ssar.cost.sample import TOUCHES, Samples
 from ssar.cost.shapes import (
     ONE_CLIP,
     DecodeShape,
@@ -51,9 +51,6 @@ from ssar.cost.throughput import DecodeTime, EvalTime, Probe, StepTime
 from ssar.data.clips import run_decoder
 from ssar.data.loader import RawBatch, Stream, training_batches
 from ssar.data.reader import open_video
-from ssar.data.split import SPLIT_COLUMNS, Split, Video
-from ssar.data.synthact.videos import Job, make
-from ssar.data.tg_store import TGStore
 from ssar.engine import provenance
 from ssar.engine.checkpoint import Checkpoints
 from ssar.engine.devices import launched
@@ -75,12 +72,8 @@ from ssar.views import Views
 RawBatches = Mapping[str, RawBatch | None]
 
 WORKFLOW = Path(__file__).resolve().parents[2]
-SAMPLE = 24
-"""Videos of a dataset that are read."""
 STEPS = 5
 """Steps that a shape is measured with, where the time allows; two at least."""
-TOUCHES = 6
-"""Videos that a decoder's times are measured on."""
 HEAVY = "import ssar.engine.train, lightning_fabric, torch.utils.tensorboard"
 LIGHT = "import ssar.evaluation.metrics, pandas"
 
@@ -107,21 +100,6 @@ class Watch:
         first = self.now()
         work()
         return self.between(first, self.now())
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Some videos of a dataset."""
-
-    root: Path
-    videos: list[Video]
-    store_of: Callable[[RunConfig], TGStore | None]
-    classes: int
-
-    def split(self) -> Split:
-        """All of them in each stream."""
-        rows = [(v.path, v.label % self.classes, f"class {v.label}", "", v.frames, 1, 1, 1) for v in self.videos]
-        return Split(pd.DataFrame(rows, columns=list(SPLIT_COLUMNS)))
 
 
 def probe(targets: Targets, names: Sequence[str], out: str | Path, seconds: float, runtime: Runtime) -> None:
@@ -156,7 +134,7 @@ def measure(targets: Targets, missing: Plan, seconds: float, runtime: Runtime) -
             steps=tuple(steps),
             evals=tuple(evals),
             decodes=tuple(decodes),
-            notes=tuple(bench.notes),
+            notes=tuple(bench.samples.notes),
         )
     note(f"probed {len(steps)} of {len(bench.step_groups)} step shapes, {len(evals)} of {len(bench.eval_groups)} views")
     return found
@@ -187,8 +165,7 @@ class _Bench:
 
     def __init__(self, targets: Targets, missing: Plan, runtime: Runtime, folder: Path, deadline: float) -> None:
         self.targets, self.runtime, self.folder, self.deadline = targets, runtime, folder, deadline
-        self.notes: list[str] = []
-        self.samples: dict[str, Sample] = {}
+        self.samples = Samples(targets, folder)
         self.step_groups, self.eval_groups = self._groups(missing)
         configs = [group.config for group in self.step_groups] or [run.config for run in targets.grid.runs.values()]
         self.device = launched(configs[0].model_copy(update={"precision": "32-true"}), runtime).device
@@ -226,53 +203,10 @@ class _Bench:
         rest = [group for group in order if group not in ahead]
         return ahead + rest, sorted(evals.values(), key=lambda group: -group.work)
 
-    # --- videos ---------------------------------------------------------------------------------------
-
-    def sample(self, config: RunConfig, dataset: str) -> Sample:
-        """Videos of a dataset: its own where they are indexed, else generated ones of their size."""
-        if dataset not in self.samples:
-            index = Path(self.targets.paths.data(dataset, "index.csv"))
-            self.samples[dataset] = self._own(dataset, index) if index.exists() else self._generated(dataset)
-        return self.samples[dataset]
-
-    def _own(self, dataset: str, index: Path) -> Sample:
-        table = pd.read_csv(index, dtype={"path": str, "class": str, "split": str}, keep_default_na=False)
-        rows = table.sample(min(SAMPLE, len(table)), random_state=0)
-        videos = [Video(str(r.path), int(r.label), int(r.frames)) for r in rows.itertuples()]  # type: ignore[arg-type]
-        root = Path(self.targets.video_root(dataset))
-        return Sample(root, videos, self._store, dataset_sizes(self.targets, dataset).classes)
-
-    def _store(self, config: RunConfig) -> TGStore | None:
-        path = self.targets.grid.store(config)
-        if path is None:
-            return None
-        if Path(path).exists():
-            return TGStore(path)
-        self._note(f"the store {path} does not exist yet: its gradients were computed while decoding, which is slower")
-        return None
-
-    def _generated(self, dataset: str) -> Sample:
-        sizes = dataset_sizes(self.targets, dataset)
-        config = self.targets.dataset(dataset).synthact or Synthact(width=sizes.width, height=sizes.height)
-        config = config.model_copy(update={"min_frames": int(sizes.frames), "max_frames": int(sizes.frames)})
-        if sizes.frames > 120:  # what lies beyond a clip's span is not read
-            config = config.model_copy(update={"min_frames": 120, "max_frames": 120})
-        root = self.folder / dataset
-        jobs = [Job(config, root, n % config.classes, "train", n // config.classes) for n in range(TOUCHES)]
-        videos = [Video(job.path, n, make(job).frames) for n, job in enumerate(jobs)]
-        size = f"{sizes.width}x{sizes.height}"
-        self._note(f"{dataset} is not indexed yet: decoding was measured on generated videos of {size} pixels")
-        return Sample(root, videos, lambda config: None, sizes.classes)
-
-    def _note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
-
     def frame(self) -> float:
         """Seconds to decode a frame of a video from end to end; 0 where no video was read."""
-        for sample in self.samples.values():
+        for sample in self.samples.found.values():
             video = sample.videos[0]
-
             reader = open_video(sample.root / video.path, self.runtime.reader)
             seconds = self.watch.of(partial(reader.frames, range(video.frames)))
             reader.close()
@@ -294,7 +228,7 @@ class _Bench:
         return list(found.values())
 
     def _decode(self, config: RunConfig, name: StreamName, shape: DecodeShape) -> DecodeTime:
-        sample = self.sample(config, shape.dataset)
+        sample = self.samples.of(shape.dataset)
         windows = config.options.windows(name, config.clip.frames, config.clip.stride)
         modalities, store = config.options.modalities, sample.store_of(config)
 
@@ -330,7 +264,7 @@ class _Bench:
     def _eval(self, group: _Group, views: Views, budget: float) -> EvalTime:
         config, shape = group.config, group.shape
         modality = config.options.test_modality
-        sample = self.sample(config, config.dataset)
+        sample = self.samples.of(config.dataset)
         store = sample.store_of(config) if modality == "tg" else None
         decoder = run_decoder(config, sample.root, store, self.runtime.reader, frozenset({modality}))
         videos = [v for v in sample.videos if v.frames > decoder.lookahead][:3]
@@ -374,7 +308,7 @@ class _Bench:
         return found
 
     def _step(self, config: RunConfig, shape: StepShape, budget: float) -> StepTime:
-        sample = self.sample(config, config.dataset)
+        sample = self.samples.of(config.dataset)
         first = self.watch.now()
         fabric = launched(config, self.runtime)
         upstream = {role: self.targets.run(run_id).config for role, run_id in config.upstream.items()}
