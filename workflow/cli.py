@@ -15,7 +15,11 @@ from pathlib import Path
 
 def config_check(args: argparse.Namespace) -> None:
     """Validate the configuration and every run that it asks for."""
+    from ssar.cost.plan import check
+    from ssar.targets import Targets
+
     grid = _grid(args)
+    check(Targets(grid))
     print(f"{len(grid.runs)} runs of {len(grid.papers)} paper(s): no mistakes")
 
 
@@ -164,7 +168,7 @@ def split(args: argparse.Namespace) -> None:
     from ssar.config import LabelsConfig
     from ssar.data.protocols import make_split
 
-    labels = LabelsConfig.model_validate_json(args.labels)
+    labels = _given(LabelsConfig, args.labels, "labels")
     make_split(Path(args.index), _dataset(args), labels, Path(args.out))
 
 
@@ -173,7 +177,7 @@ def extract_tg(args: argparse.Namespace) -> None:
     from ssar.config import TemporalGradient
     from ssar.data.tg_store import extract as extract_store
 
-    gradient = TemporalGradient.model_validate_json(args.tg)
+    gradient = _given(TemporalGradient, args.tg, "tg")
     runtime = _runtime(args)
     extract_store(_dataset(args), gradient, Path(args.index), Path(args.root), Path(args.out), args.threads, runtime)
 
@@ -182,6 +186,7 @@ def train(args: argparse.Namespace) -> None:
     """Train one run; continues from its last checkpoint."""
     from ssar import launch
 
+    _json(args.config, "config")  # what is none is no failed attempt
     runtime, state, out = _runtime(args), Path(args.state), Path(args.model).parent
     upstream = dict(_role(text) for text in args.upstream)
     unlabelled = (Path(args.unlabelled[0]), Path(args.unlabelled[1])) if args.unlabelled else None
@@ -270,7 +275,7 @@ def table(args: argparse.Namespace) -> None:
     """Render one table as .tex, .md and .csv."""
     from ssar.reporting.table import render
 
-    render(json.loads(args.table), Path(args.out).with_suffix(""))
+    render(_json(args.table, "table"), Path(args.out).with_suffix(""))
 
 
 def typeset(args: argparse.Namespace) -> None:
@@ -284,7 +289,7 @@ def figure(args: argparse.Namespace) -> None:
     """Render one figure as .pdf and .png."""
     from ssar.reporting.figures.render import render
 
-    render(json.loads(args.figure), Path(args.root), Path(args.out).with_suffix(""))
+    render(_json(args.figure, "figure"), Path(args.root), Path(args.out).with_suffix(""))
 
 
 def typeset_all(args: argparse.Namespace) -> None:
@@ -373,20 +378,40 @@ def _grid(args: argparse.Namespace):  # type: ignore[no-untyped-def]
     from ssar.project import CONFIG
 
     files = [CONFIG / "config.yaml", *map(Path, args.configfile)]
-    return build(files, json.loads(args.project) if getattr(args, "project", None) else None)
+    return build(files, _json(args.project, "project") if getattr(args, "project", None) else None)
 
 
 def _dataset(args: argparse.Namespace):  # type: ignore[no-untyped-def]
     from ssar.config import DatasetConfig
 
-    return DatasetConfig.model_validate_json(args.config)
+    return _given(DatasetConfig, args.config, "config")
+
+
+def _json(text: str, name: str):  # type: ignore[no-untyped-def]
+    """The mapping that an option holds as JSON."""
+    from ssar.errors import UserError
+
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"--{name}: this is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"--{name}: expected a JSON object")
+    return found
+
+
+def _given(model, text: str, name: str):  # type: ignore[no-untyped-def]
+    """The options that an option of the command holds as JSON."""
+    from ssar.layers import Layer, validate
+
+    return validate(model, [Layer(_json(text, name), Path(f"--{name}"))], f"--{name} has mistakes:")
 
 
 def _runtime(args: argparse.Namespace):  # type: ignore[no-untyped-def]
     """The runtime options; limits the thread pools before any library starts one."""
     from ssar.runtime import Runtime
 
-    runtime = Runtime.model_validate_json(args.runtime)
+    runtime = _given(Runtime, args.runtime, "runtime")
     threads = runtime.threads or args.threads
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     return runtime.model_copy(update={"threads": threads})
@@ -552,11 +577,12 @@ def main() -> None:
     except BrokenPipeError:  # `... config grid | head`: the reader has seen enough
         _drop_output()
     except Exception as error:
-        from ssar.engine.failures import is_full, reason
+        from ssar.disk import is_full
+        from ssar.engine.failures import reason
 
         if is_full(error):
             _drop_output()
-        else:
+        elif not (isinstance(error, OSError) and error.filename):  # which file cannot be had says enough
             import traceback
 
             traceback.print_exc()

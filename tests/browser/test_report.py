@@ -58,7 +58,7 @@ def browse(chromium, pages):
 
 def wait(driver, script: str, *arguments):
     """The script's value as soon as it is true."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while not (found := driver.execute_script(f"return {script}", *arguments)):
         assert time.monotonic() < until, script
         time.sleep(0.02)

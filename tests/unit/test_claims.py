@@ -535,7 +535,7 @@ def test_similarities_of_two_teachers(bench):
 
 # --- what must not matter -----------------------------------------------------------------------
 
-QUICK = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @QUICK

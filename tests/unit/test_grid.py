@@ -74,6 +74,16 @@ def test_a_seed_is_a_draw_for_drawn_protocols_only(make):
         ({"sedes": [0]}, "overlay.yaml, line 1, key `sedes`: unknown key; did you mean `seeds`?"),
         ({"overrides": {"ltg": {"options.treshold": 1}}}, "did you mean `threshold`"),
         ({"overrides": {"lgt": {"seed": 1}}}, "did you mean `ltg`"),
+        ({"seeds": [0, 1, 0]}, "key `seeds`: 0 given twice"),
+        ({"seeds": [0, -1]}, "seeds are 0 or above, not -1"),
+        ({"views": "10x3@large"}, "key `views`: views `10x3@large`: expected CLIPSxCROPS"),
+        ({"results": " "}, "the name of a folder is needed"),
+        ({"results": "$NOWHERE_AT_ALL/x"}, "an environment variable in it is not set"),
+        (
+            {"settings": {"ucf101.videossl-21": {"dataset": "synthact", "labels": "all"}}},
+            "`settings.ucf101.videossl-21`: no paper has results in this setting; did you mean `ucf101.videossl-20`?",
+        ),
+        ({"datasets": {"unused": {"kind": "foldr"}}}, "key `datasets.unused.kind`: input should be 'synthact'"),
         (
             {"overrides": {"ltg": {"options.blocks": [4, 5]}}},
             "block 5 cannot be aligned, the backbone has blocks 1 to 4",
@@ -86,12 +96,25 @@ def test_a_seed_is_a_draw_for_drawn_protocols_only(make):
         ({"settings": {SETTING: {"dataset": "ucf101", "labels": "videossl-21"}}}, "has no such protocol; it has"),
         ({"settings": {SETTING: {"dataset": "ucf1", "labels": "all"}}}, "unknown dataset `ucf1`"),
         ({"papers": ["ltg", "nonsense"]}, "no folder"),
+        ({"papers": ["cmpl", "acl-mtl"]}, "`ltg` is not among `papers`; `paper: cmpl` is one"),
     ],
 )
 def test_mistakes_are_refused_before_any_job(make, overlay, message):
     with pytest.raises(UserError) as caught:
         make(**overlay)
     assert message in str(caught.value)
+
+
+def test_a_setting_of_a_paper_that_is_not_planned_is_no_mistake(make):
+    grid = make(papers=["ltg"], settings={"ucf101.svformer-1": {"dataset": "synthact", "labels": "all"}})
+    assert grid.runs == {}
+
+
+@pytest.mark.parametrize("text", ["./runs//here/", "$RUNS/here", "~/here"])
+def test_a_results_folder_is_named_as_its_targets_are(make, monkeypatch, text):
+    monkeypatch.setenv("RUNS", "runs")
+    monkeypatch.setenv("HOME", "runs")
+    assert Targets(make(results=text)).default()[0].startswith("runs/here/tables/")
 
 
 def test_every_declared_target_resolves_at_paper_scale_and_in_the_demo():

@@ -173,6 +173,27 @@ def test_best_of_each_section(table, tmp_path):
     assert r"\textbf" not in made(table, tmp_path)["tex"]
 
 
+def test_what_is_printed_as_equal_is_equally_good(table, metrics, tmp_path):
+    table["cells"]["base|a1"] = metrics("base", "a", 60.1, 61.9)  # 61.0, as the other's 61.02
+    files = made(table, tmp_path)
+    assert files["md"].count("**61.0 ± ") == files["tex"].count(r"\textbf{61.0}") == 2
+    lines = [line for line in csv.DictReader(files["csv"].splitlines()) if line["column"] == "a1"]
+    assert {line["row"]: line["best"] for line in lines} == {"old": "0", "base": "1", "ours": "1", "new": "0"}
+
+
+def test_videos_that_were_missing_are_told_in_every_format(table, tmp_path):
+    for name, counts in {"base": (0, 0), "ours": (2, 1)}.items():
+        for path in map(Path, table["cells"][f"{name}|a1"]):
+            parts = [{"dataset": "a", "listed": 13320, "missing": counts[0], "unusable": counts[1]}]
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"completeness": parts}))
+    files = made(table, tmp_path)
+    for suffix in ("md", "tex"):
+        assert "a: 3 of 13,320 listed videos are missing or unusable." in files[suffix]
+    lines = {(line["row"], line["column"]): line for line in csv.DictReader(files["csv"].splitlines())}
+    found = [lines[row, "a1"]["missing_videos"] for row in ("old", "base", "ours", "new")]
+    assert found == ["", "0", "3", ""]
+
+
 def test_heads_are_joined_and_everything_is_escaped(table, tmp_path):
     tex = made(table, tmp_path)["tex"]
     assert r"\multicolumn{2}{c}{$A_b$} & B" in tex
@@ -234,6 +255,7 @@ def test_the_tex_compiles_by_itself_and_by_input(table, tmp_path, wide):
         columns = [SPEC["columns"][0] | {"key": f"c{i}"} for i in range(8)]
         table["spec"] = SPEC | {"columns": columns, "rows": [row | {"published": [1.0] * 8} for row in SPEC["rows"]]}
         table["cells"] = {f"ours|c{i}": table["cells"]["ours|a1"] for i in range(8)}
+    table["note"] = "A_note #1: 50 % of <synthact> | Π-model, α ≥ 0.5 → ≈ µ²…\n\n[1] ~/x^2 \\ {} “für” $3 & more"
     made(table, tmp_path)
     (tmp_path / "paper.tex").write_text(
         r"\documentclass[twocolumn]{article}\usepackage{booktabs,graphicx}\begin{document}"

@@ -19,6 +19,14 @@ def test_a_typo_in_the_configuration(workspace: Workspace):
     assert "Traceback" not in done.stdout
 
 
+def test_a_wrong_name_among_the_targets(workspace: Workspace):
+    workspace.configure(with_values(targets=["tables/table1.tex", "tables/table99.tex"]))
+    done = workspace.snakemake("--dry-run", "out/ablations/ltg/ltg.json")
+    assert done.returncode == 1
+    assert "target `tables/table99.tex`" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
 def folder_config(root: str) -> dict:
     return with_values(
         settings={SETTING: {"dataset": "mine", "labels": "per-class-1"}},

@@ -26,7 +26,7 @@ def snakemake(folder: Path, *arguments: str) -> str:
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=550,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 from ssar.errors import UserError
 from ssar.grid import Grid, build
 from ssar.methods import options_class
-from ssar.project import CONFIG, Project, load_project
+from ssar.project import CONFIG, Project, load_project, results_folder
 from ssar.reporting.sources import Source
 from ssar.targets import Targets
 from ssar.yamlfile import read_yaml
@@ -107,7 +107,11 @@ def neighbours(project: Project, used: Iterable[Path]) -> Iterator[Path]:
         keys = set(content)
         if not keys & DECIDING or not keys <= set(Project.model_fields):
             continue
-        if Path(content.get("results", read_yaml(DEFAULT)["results"])).resolve() == here:
+        try:
+            theirs = Path(results_folder(str(content.get("results", read_yaml(DEFAULT)["results"]))))
+        except ValueError:
+            continue
+        if theirs.resolve() == here:
             yield file
 
 

@@ -7,7 +7,7 @@ settings share one run, whatever asks for them. Nothing here imports torch.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from ssar.checks import PER_CLASS, PERCENT, protocol_problems, role_problems, ru
 from ssar.config import DataIdentity, DatasetConfig, ListFile, RunConfig, canonical, digest, run_model
 from ssar.errors import UserError
 from ssar.experiments import Experiment, Paper, load_paper
-from ssar.layers import Layer, validate
+from ssar.layers import Layer, merged, validate
 from ssar.methods import options_class
 from ssar.paths import Paths, sign_slug
 from ssar.project import CONFIG, Project, Setting, dataset_layers, dataset_names, load_project
@@ -50,7 +50,8 @@ def is_drawn(protocol: str) -> bool:
 
 
 def _list_identity(item: ListFile) -> str:
-    return (item.sha256 or item.path) + (f" split {item.fold}" if item.fold > 1 else "")
+    fold = f" split {item.fold}" if item.fold > 1 else ""
+    return (item.sha256 or item.path) + fold + (" numbers as labels" if item.numbers == "labels" else "")
 
 
 def data_identity(dataset: DatasetConfig, protocol: str) -> DataIdentity:
@@ -108,6 +109,9 @@ class Grid:
             layers = dataset_layers(name, self.project, self.files)
             if not layers:
                 raise UserError(f"unknown dataset `{name}`; known: {', '.join(dataset_names(self.project))}")
+            if "kind" not in merged(layers):
+                hint = _nearest(name, set(dataset_names(self.project)) - {name})
+                raise UserError(f"key `datasets.{name}`: no such dataset, nor a new one without `kind`; {hint}")
             self.datasets[name] = validate(DatasetConfig, layers, f"dataset `{name}` has mistakes:")
         return self.datasets[name]
 
@@ -119,11 +123,28 @@ class Grid:
         scopes: dict[str, Mapping[str, Any]] = {"overrides": self.project.overrides, "devices": self.project.devices}
         for key, name in ((key, name) for key, named in scopes.items() for name in named):
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(known))}"
+                hint = _nearest(name, known)
                 self._problems[f"key `{key}.{name}`: neither `all`, a method nor a variant; {hint}"] = None
+        self._check_settings()
+        for name in self.project.datasets:  # those that nothing uses, too
+            try:
+                self.dataset(name)
+            except UserError as error:
+                self._problems |= dict.fromkeys(_problems(error))
         if self.project.paper not in self.papers:
-            self._problems[f"key `paper`: `{self.project.paper}` is not among `papers`"] = None
+            instead = f"`paper: {next(iter(self.papers))}` is one" if self.papers else "name it there"
+            self._problems[f"key `paper`: `{self.project.paper}` is not among `papers`; {instead}"] = None
+
+    def _check_settings(self) -> None:
+        settings = {setting for paper in self.papers.values() for _, setting in paper.wanted()}
+        unknown = [name for name in self.project.settings or {} if name not in settings]
+        if unknown:  # an overlay may speak of papers that are not planned
+            others = (path.name for path in (CONFIG / "papers").iterdir() if path.is_dir())
+            settings |= {setting for name in others for _, setting in load_paper(name).wanted()}
+        for name in unknown:
+            if name not in settings:
+                hint = _nearest(name, settings)
+                self._problems[f"key `settings.{name}`: no paper has results in this setting; {hint}"] = None
 
     def setting(self, name: str) -> Setting | None:
         """What stands for a paper's setting (`dataset.labels`) at this scale; None when nothing does."""
@@ -166,8 +187,7 @@ class Grid:
                         for i, seed in enumerate(self.project.seeds)
                     ]
         except UserError as error:
-            problems = str(error).splitlines()[1:] or [str(error)]
-            problems = [problem.removeprefix("  - ") for problem in problems]
+            problems = _problems(error)
         self._problems |= dict.fromkeys(problems)
 
     def _validated(self, paper: Paper, variant: str, name: str, setting: Setting, dataset: DatasetConfig) -> RunConfig:
@@ -268,6 +288,17 @@ class Grid:
         if "tg" not in run.options.modalities or run.data.tg_source != "store":
             return None
         return self.paths.store(run.dataset, run.tg.interval, sign_slug(run.tg.sign))
+
+
+def _problems(error: UserError) -> list[str]:
+    """What an error lists, or its only line."""
+    lines = str(error).splitlines()[1:] or [str(error)]
+    return [line.removeprefix("  - ") for line in lines]
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(known))}"
 
 
 def build(files: Sequence[Path], values: Mapping[str, Any] | None = None) -> Grid:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from ssar.errors import UserError
 from ssar.layers import Layer, explain, merged
 from ssar.options import Closed, Positive, option
 from ssar.runtime import Runtime
+from ssar.views import Views
 from ssar.yamlfile import read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +78,9 @@ class Project(Closed):
 
     paper: str = option(about="the paper whose tables need no folder in their path: results/tables/table2.tex")
     papers: tuple[str, ...] = option(about="folders of config/papers that are planned")
-    results: str = option("results", about="folder of everything that is made")
+    results: str = option(
+        "results", about="folder of everything that is made; `~` and environment variables are replaced"
+    )
     seeds: tuple[int, ...] = option(about="training seeds; for drawn label protocols also the draws", min_length=1)
     targets: tuple[str, ...] = option(
         (), about="what `snakemake` without a target makes, relative to `results`; none: all tables, figures and claims"
@@ -97,6 +102,41 @@ class Project(Closed):
     )
     cost: CostOptions = option(CostOptions(), about="the forecast of what the targets cost")
     resources: Resources = option(Resources(), about="threads, memory, time and GPUs of the jobs")
+
+    @field_validator("results")
+    @classmethod
+    def _is_a_folder(cls, results: str) -> str:
+        return results_folder(results)
+
+    @field_validator("seeds")
+    @classmethod
+    def _are_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if negative := [str(seed) for seed in seeds if seed < 0]:
+            raise ValueError(f"seeds are 0 or above, not {', '.join(negative)}")
+        if twice := [str(seed) for seed, count in Counter(seeds).items() if count > 1]:
+            raise ValueError(f"{', '.join(twice)} given twice: the same run is not another one")
+        return seeds
+
+    @field_validator("views")
+    @classmethod
+    def _are_views(cls, views: str | None) -> str | None:
+        if views is not None:
+            try:
+                Views.parse(views, "logits")
+            except UserError as error:
+                raise ValueError(str(error)) from None
+        return views
+
+
+def results_folder(text: str) -> str:
+    """The path of a results folder as targets spell it: `~` and variables replaced, no `./`, no `/` at its end.
+
+    Raises ValueError for an empty one, and for a variable that is not set.
+    """
+    path = os.path.expandvars(os.path.expanduser(text.strip()))
+    if not path or "$" in path:
+        raise ValueError("an environment variable in it is not set" if path else "the name of a folder is needed")
+    return os.path.normpath(path)
 
 
 def load_project(files: Sequence[Path], values: Mapping[str, Any] | None = None) -> Project:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from ssar.config import DatasetConfig, LabelsConfig, ListSplit, canonical, digest
+from ssar.data.completeness import Completeness, completeness_path
 from ssar.devices import runtimes
 from ssar.errors import UserError
 from ssar.experiments import Paper, load_paper
@@ -28,6 +29,9 @@ from ssar.runtime import Runtime
 from ssar.views import Views
 
 REPORT = "report.html"
+ALL = "all"
+"""Stands for all tables of a paper: `tables/<paper>/all.pdf`."""
+
 BENCHMARK = "benchmark"
 """The folder of config/papers that compares all methods, and its main table."""
 
@@ -180,8 +184,14 @@ class Targets:
         published = dataset.protocols.get(protocol)
         beside = dict.fromkeys(ListSplit.model_fields, ADDRESS)
         lists = published.model_dump(mode="json", exclude=beside) if published else None
-        values = [dataset.test_percent, dataset.extensions, dataset.allow_missing, lists]
+        values = [dataset.test_percent, dataset.extensions, self._is_admitted(name), lists]
         return json.dumps(values, sort_keys=True)
+
+    def _is_admitted(self, name: str) -> bool:
+        """Whether a dataset may be as incomplete as its index has found it. A larger `allow_missing` than that makes no
+        split anew; before there is an index nothing speaks against it."""
+        path = completeness_path(Path(self.paths.data(name, "index.csv")))
+        return not path.exists() or Completeness.read(path).lost <= self.dataset(name).allow_missing
 
     def video_root(self, name: str) -> str:
         """The folder that an index's paths are relative to."""
@@ -314,11 +324,11 @@ class Targets:
 
     def title(self, paper: str) -> str:
         """Title, venue and year of a paper."""
-        return self._paper(paper).declared.title
+        return self.planned(paper).declared.title
 
     def table_stems(self, paper: str) -> list[str]:
         """The tables of a paper at this scale, in their declared order."""
-        return [f"{paper}/{name}" for name in self._paper(paper).tables if self._measurable(paper, name)]
+        return [f"{paper}/{name}" for name in self.planned(paper).tables if self._measurable(paper, name)]
 
     @cached_property
     def missing(self) -> str:
@@ -347,7 +357,7 @@ class Targets:
         return found
 
     def _known(self, paper: str, variant: str) -> None:
-        if variant not in self._paper(paper).experiments:
+        if variant not in self.planned(paper).experiments:
             known = ", ".join(sorted(self.grid.papers[paper].experiments))
             raise UserError(f"unknown variant `{variant}` of {paper}; known: {known}")
 
@@ -370,18 +380,24 @@ class Targets:
         """A declared table. Raises UserError for an unknown one."""
         return cast(TableSpec, self._declared("table", stem))
 
+    def tables(self, stem: str) -> list[TableSpec]:
+        """A declared table, or all of a paper at this scale for their document. Raises UserError for an unknown one."""
+        paper, name = self._stem(stem)
+        if stem == f"{paper}/{ALL}" and name not in self.planned(paper).tables:
+            return [self.table(each) for each in self.table_stems(paper)]
+        return [self.table(stem)]
+
     def figure(self, stem: str) -> FigureSpec:
         """A declared figure. Raises UserError for an unknown one."""
         return cast(FigureSpec, self._declared("figure", stem))
 
     def _declared(self, what: Literal["table", "figure"], stem: str) -> TableSpec | FigureSpec:
         paper, name = self._stem(stem)
-        found = self.grid.papers.get(paper)
-        known: Mapping[str, TableSpec | FigureSpec] = (
-            (found.tables if what == "table" else found.figures) if found else {}
-        )
+        found = self.planned(paper)
+        known: Mapping[str, TableSpec | FigureSpec] = found.tables if what == "table" else found.figures
         if name not in known:
-            raise UserError(f"no {what} `{stem}` is declared; declared: {', '.join(sorted(known)) or 'none'}")
+            declared = ", ".join(sorted(known)) or "none"
+            raise UserError(f"no {what} `{stem}` is declared; declared by {paper}: {declared}")
         return known[name]
 
     def table_data(self, stem: str) -> dict[str, Any]:
@@ -474,7 +490,7 @@ class Targets:
         Where the configuration names its targets, claims train nothing on top of what those need: the others are not
         run.
         """
-        sources = (source for claim in self._paper(paper).claims.values() for source in claim.sources())
+        sources = (source for claim in self.planned(paper).claims.values() for source in claim.sources())
         return self._inputs(paper, (source for source in sources if self.trained(paper, source)))
 
     def trained(self, paper: str, source: Source) -> bool:
@@ -491,20 +507,21 @@ class Targets:
             stem = rest.rpartition(".")[0]
             paper, name = self._stem(stem)
             if kind in ("tables", "figures"):
-                item = self.table(stem) if kind == "tables" else self.figure(stem)
-                pairs |= {(paper, source.variant, source.setting) for source in item.sources()}
+                items = self.tables(stem) if kind == "tables" else [self.figure(stem)]
+                pairs |= {(paper, source.variant, source.setting) for item in items for source in item.sources()}
             elif kind == "ablations":
-                pairs.add((paper, name, self._paper(paper).declared.ablation_setting))
+                pairs.add((paper, name, self.planned(paper).declared.ablation_setting))
         return {run.id for pair in pairs for run in self.grid.select(*pair)}
 
     def claims_digest(self, paper: str) -> str:
         """Changes when a claim, a published value, a run or the scale does: what makes the verdicts anew."""
-        found = self._paper(paper)
+        found = self.planned(paper)
         declared = [claim.model_dump_json() for claim in found.claims.values()]
         declared += [table.model_dump_json() for table in found.tables.values()]
         return digest("\n".join((*declared, *self.claims_inputs(paper), str(self.project.note))))
 
-    def _paper(self, paper: str) -> Paper:
+    def planned(self, paper: str) -> Paper:
+        """A paper of the configuration. Raises UserError for another one."""
         if paper not in self.grid.papers:
             raise UserError(f"unknown paper `{paper}`; known: {', '.join(self.grid.papers)}")
         return self.grid.papers[paper]

@@ -28,6 +28,7 @@ BEFORE = r"""% Compile this file, or \input it into a document that loads bookta
 """
 AFTER = "\\ssarend\n"
 
+GREEK = ["alpha", "beta", "gamma", "delta", "theta", "mu", "pi", "rho", "sigma", "phi", "Delta", "Pi", "Sigma"]
 SPECIAL = {
     "\\": r"\textbackslash{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -45,6 +46,12 @@ SPECIAL = {
     "ε": r"$\varepsilon$",
     "λ": r"$\lambda$",
     "τ": r"$\tau$",
+    **{letter: rf"$\{name}$" for letter, name in zip("αβγδθμπρσφΔΠΣ", GREEK, strict=True)},
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "≈": r"$\approx$",
+    "→": r"$\to$",
+    "|": r"\textbar{}",  # a dash in TeX's own encoding
     "<": r"$<$",
     ">": r"$>$",
     **{letter: rf"$^\mathrm{{{plain}}}$" for letter, plain in zip(LETTERS, "abcdefghijklmnop", strict=True)},

@@ -135,14 +135,21 @@ def _stub(row: Row, letters: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def best(cells: Sequence[Sequence[Cell]], spec: TableSpec, columns: Sequence[Column]) -> list[tuple[bool, ...]]:
-    """Which cells hold the best mean of their column; one measured cell alone is not the best of anything."""
+    """Which cells hold the best mean of their column, as it is printed: equal numbers are equally good.
+
+    One measured cell alone is not the best of anything.
+    """
     flags = [[False] * len(row) for row in cells]
     if spec.best == "none":
         return [tuple(row) for row in flags]
     starts = [index for index, row in enumerate(spec.rows) if spec.best == "section" and row.line_above]
     for start, end in zip([0, *starts], [*starts, len(cells)], strict=True):
         for number, column in enumerate(columns):
-            means = {row: s.mean for row in range(start, end) if (s := cells[row][number].summary) is not None}
+            means = {
+                row: round(summary.mean / column.unit, column.decimals)
+                for row in range(start, end)
+                if (summary := cells[row][number].summary) is not None
+            }
             if len(means) > 1 and column.best != "none":
                 winner = max(means.values()) if column.best == "highest" else min(means.values())
                 for row, mean in means.items():

@@ -44,8 +44,8 @@ SEED = 0
 
 
 def write_claims(targets: Targets, paper: str, out: Path, resamples: int = RESAMPLES, seed: int = SEED) -> None:
-    """Write `out` (.md) and the .csv beside it. Raises UserError for what `evaluate` cannot work with."""
-    declared = targets.grid.papers[paper]
+    """Write `out` (.md) and the .csv beside it. Raises UserError for an unknown paper and what `evaluate` refuses."""
+    declared = targets.planned(paper)
     lines = evaluate(
         declared, lambda source: targets.grid.results(paper, source), targets.grid.setting, resamples, seed
     )
