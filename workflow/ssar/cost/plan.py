@@ -63,8 +63,7 @@ def requested(targets: Targets, names: Sequence[str]) -> Plan:
 
     A name is a file below the results folder, with or without that folder: tables/ltg/table1.tex, tables/ltg/all.pdf,
     figures/ltg/figure3, claims/ltg.md, ablations/ltg/no-contrast.json. Whatever suffix is taken. The report stands for
-    all that it shows. Raises UserError for a name that is not
-    declared, and for a setting that is not at this scale.
+    all that it shows. Raises UserError for a name that is not declared, and for a setting that is not at this scale.
     """
     collector = _Collector(targets)
     requests = []
