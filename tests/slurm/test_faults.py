@@ -87,7 +87,7 @@ def test_time_limit_told_as_with_cgroups(cluster: Cluster, campaign: Campaign, u
     with frozen([training]):
         reached = campaign.checkpoint(run)
         assert processes.send(signal.SIGURG, cluster.started_by_slurm(job)) >= 2
-        assert wait_for(lambda: processes.warned(training, signal.SIGURG), 20), "no warning"
+        assert wait_for(lambda: processes.warned(training, signal.SIGURG), 60), "no warning"
     assert wait_for(lambda: cluster.job(job).get("Restarts") == "1", 60), cluster.job(job)
     assert campaign.checkpoint(run) > reached, "the state at the warning was not saved"
 
